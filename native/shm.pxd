@@ -1,0 +1,91 @@
+"""The one shared mapping of a gateway: made by the master before it forks, seen by every process at its own address.
+
+It knows memory and nothing of what is counted. Every word has one writer (a worker for its own block, the control
+process for the publication words, the master for the process table), so that a process killed at any instruction
+leaves nothing locked. All counters are 64-bit and aligned: a reader sees an old or a new value, never a torn one.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
+
+cdef enum:
+    SHARED_FORMAT = 1
+    MAX_WORKERS = 256
+    ROUTE_METRIC_SLOTS = 16384   # slot 0 is the overflow slot
+    CODE_SLOTS = 24              # (status, source) pairs counted per route; the last one is "other"
+    KONG_BUCKETS = 18            # 17 bounds and +Inf
+    LATENCY_BUCKETS = 14         # 13 bounds and +Inf
+
+# Written by the control process (publication) and the master (the rest).
+ctypedef struct ControlWords:
+    uint64_t magic
+    uint64_t format
+    uint64_t size                    # of the whole mapping
+    uint64_t configuration_number    # current configuration snapshot, 0 = none yet
+    uint64_t peers_number            # current peers snapshot, 0 = none yet
+    uint8_t configuration_hash[32]
+    uint64_t control_heartbeat       # monotonic ms
+    uint64_t generation              # of workers: raised by the master when it replaces them all
+    uint64_t master_pid, control_pid
+    uint64_t worker_limit            # worker blocks in the mapping
+    uint64_t control_restarts, worker_restarts
+    uint64_t cache_offset, cache_size
+    uint64_t limiter_offset, limiter_size
+    uint64_t reserved[8]
+
+cpdef enum WorkerState:
+    WORKER_FREE = 0
+    WORKER_STARTING = 1
+    WORKER_SERVING = 2
+    WORKER_DRAINING = 3
+
+# A pair of status and source with its count; code 0 = free.
+ctypedef struct CodeCount:
+    uint32_t code
+    uint32_t source                  # 0 service, 1 kong
+    uint64_t count
+
+ctypedef struct RouteMetrics:
+    uint64_t ingress_bytes, egress_bytes
+    uint64_t kong_latency[KONG_BUCKETS]          # not cumulative; the last is +Inf
+    uint64_t kong_latency_sum_ms
+    uint64_t upstream_latency[LATENCY_BUCKETS]
+    uint64_t upstream_latency_sum_ms
+    uint64_t request_latency[LATENCY_BUCKETS]
+    uint64_t request_latency_sum_ms
+    CodeCount codes[CODE_SLOTS]
+
+# One per worker, written by that worker's loop thread only. Counters survive a restart of the worker; gauges do not.
+ctypedef struct WorkerBlock:
+    uint64_t pid
+    uint64_t state                   # WorkerState
+    uint64_t generation
+    uint64_t heartbeat               # monotonic ms, written once per loop round
+    uint64_t configuration_number    # snapshots in use for new requests
+    uint64_t peers_number
+    # gauges
+    uint64_t connections_active, connections_reading, connections_writing, connections_waiting
+    uint64_t upstream_active, upstream_idle
+    uint64_t snapshots_mapped
+    # counters
+    uint64_t connections_accepted, connections_handled, connections_dropped
+    uint64_t requests_total
+    uint64_t upstream_connects, upstream_reuses, upstream_retries, upstream_failures
+    uint64_t accept_pauses           # times accept stopped for want of descriptors or connection slots
+    uint64_t bad_requests            # refused by the parser
+    uint64_t timeouts
+    uint64_t log_lines_dropped
+    uint64_t regex_limits
+    uint64_t loop_rounds
+    uint64_t reserved[16]
+    RouteMetrics routes[ROUTE_METRIC_SLOTS]
+
+# The mapping: ControlWords, then worker_limit blocks (page aligned), then the cache and limiter regions.
+cdef inline ControlWords* shared_control(void* base) noexcept nogil:
+    return <ControlWords*> base
+
+cdef WorkerBlock* shared_worker(void* base, uint32_t index) noexcept nogil
+
+# Python's view, used by master, control process and worker.
+cdef class SharedState:
+    cdef void* base
+    cdef object mapping              # mmap.mmap that owns the memory

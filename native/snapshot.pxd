@@ -1,0 +1,186 @@
+"""The mapped form of a configuration: written once by the control process, read by every worker.
+
+A snapshot file is position independent: every reference in it is an offset from the file's first byte. Two kinds of
+file share one container (SnapshotHeader): a *configuration* (settings that apply live, services, routes, router
+index) and *peers* (which addresses, with which weights, stand behind a host or upstream name). They change at
+different times: peers follow DNS, the configuration follows the operator.
+
+The records below are the only description of the format: the builder in snapshot.pyx fills these very structs.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
+
+cdef enum:
+    SNAPSHOT_FORMAT = 1          # raise with every change of a record below
+    NO_INDEX = 0xffffffff
+
+# "SLGATSNP", little endian; first eight bytes of every snapshot file
+cdef extern from *:
+    """
+    #define SNAPSHOT_MAGIC 0x504e535441474c53ULL
+    """
+    const uint64_t SNAPSHOT_MAGIC
+
+cpdef enum SnapshotKind:
+    SNAPSHOT_CONFIGURATION = 1
+    SNAPSHOT_PEERS = 2
+
+ctypedef struct StringRef:
+    uint32_t offset              # from the first byte of the file
+    uint32_t length
+
+ctypedef struct SnapshotHeader:
+    uint64_t magic
+    uint32_t format
+    uint32_t kind
+    uint64_t size                # of the whole file, bytes
+    uint64_t checksum            # XXH64 (seed 0) of the bytes after this header
+    uint64_t number              # snapshot number, rises by one with every publication
+    uint8_t configuration_hash[32]   # hex, as GET /status shows it
+    # sections: offsets of their first record, and number of records
+    uint32_t live_settings_offset
+    uint32_t service_offset, service_count
+    uint32_t route_offset, route_count
+    uint32_t router_offset, router_size      # the router's own index, see router.pyx
+    uint32_t peer_slot_offset, peer_slot_count   # kind SNAPSHOT_PEERS: open-addressing table, count a power of two
+    uint32_t trusted_range_offset, trusted_range_count
+    uint32_t reserved[6]
+
+cpdef enum ProtocolBit:
+    PROTOCOL_HTTP = 1
+    PROTOCOL_HTTPS = 2
+    PROTOCOL_GRPC = 4
+    PROTOCOL_GRPCS = 8
+
+ctypedef struct ServiceRecord:
+    StringRef id                 # UUID text
+    StringRef name               # may be empty
+    StringRef host               # as configured: a host name, an address, or an upstream's name
+    StringRef host_header        # "host[:port]" for the upstream's Host field; empty: take the peer's
+    StringRef path               # never empty: "/" when not set
+    uint64_t peer_key            # XXH64 of the peer set's key text, see PeerSlot
+    uint32_t connect_timeout_ms, read_timeout_ms, write_timeout_ms
+    uint16_t port
+    uint16_t retries
+    uint8_t protocol             # ProtocolBit
+    uint8_t is_upstream          # host names an upstream entity: Host comes from the peer or the upstream
+    uint8_t reserved[6]
+
+cpdef enum RouteFlag:
+    ROUTE_STRIP_PATH = 1
+    ROUTE_PRESERVE_HOST = 2
+    ROUTE_REQUEST_BUFFERING = 4
+    ROUTE_RESPONSE_BUFFERING = 8
+    ROUTE_PATH_HANDLING_V1 = 16
+
+ctypedef struct RouteRecord:
+    StringRef id
+    StringRef name               # may be empty
+    uint32_t service             # index into the services, or NO_INDEX
+    uint32_t metrics_slot        # index into the workers' route metrics; 0 = the shared overflow slot
+    uint16_t https_redirect_status   # 426, 301, 302, 307, 308
+    uint8_t protocols            # ProtocolBit set
+    uint8_t flags                # RouteFlag set
+    uint32_t plan_offset         # 0: no steps
+
+# An address range whose connections may set X-Forwarded-* and the client address. IPv4 is mapped (::ffff:a.b.c.d).
+ctypedef struct TrustedRange:
+    uint8_t address[16]          # network order, host bits zero
+    uint8_t prefix_length        # 0..128
+    uint8_t reserved[7]
+
+cpdef enum RealIpHeader:
+    REAL_IP_HEADER_NAMED = 0     # a single address in the field `real_ip_header`
+    REAL_IP_X_FORWARDED_FOR = 1  # a list, read from the right
+
+cpdef enum SentHeader:           # GATEWAY_HEADERS and GATEWAY_HEADERS_UPSTREAM
+    SEND_SERVER = 1              # server_tokens: Server and Via
+    SEND_VIA = 2
+    SEND_LATENCY = 4             # X-Kong-Upstream-Latency, -Proxy-Latency, -Response-Latency
+    SEND_UPSTREAM_STATUS = 8     # X-Kong-Upstream-Status
+    SEND_REQUEST_ID = 16         # X-Kong-Request-Id to the client
+    SEND_REQUEST_ID_UPSTREAM = 32
+
+cpdef enum ErrorType:            # body type of the gateway's own errors
+    ERROR_PLAIN = 0
+    ERROR_JSON = 1
+    ERROR_HTML = 2
+    ERROR_XML = 3
+    ERROR_GRPC = 4               # empty body
+
+# Settings that a reload changes without new workers.
+ctypedef struct LiveSettings:
+    uint64_t client_max_body_size        # bytes, 0 = no limit
+    uint32_t client_body_buffer_size     # bytes held for a retry
+    uint32_t client_header_timeout_ms
+    uint32_t client_body_timeout_ms
+    uint32_t keepalive_timeout_ms        # idle downstream connection
+    uint32_t keepalive_requests          # per downstream connection, 0 = no limit
+    uint32_t upstream_pool_size          # idle connections per address and worker
+    uint32_t upstream_max_requests       # per upstream connection, 0 = no limit
+    uint32_t upstream_idle_timeout_ms    # 0 = keep for ever
+    uint32_t send_timeout_ms             # a client that takes nothing for so long is dropped
+    uint32_t lingering_timeout_ms
+    uint32_t max_request_line, max_request_head
+    uint32_t trusted_all                 # trusted_ips contains 0.0.0.0/0 and ::/0
+    StringRef real_ip_header
+    uint8_t real_ip_kind                 # RealIpHeader
+    uint8_t real_ip_recursive
+    uint8_t sent_headers                 # SentHeader set
+    uint8_t error_default_type           # ErrorType
+    uint8_t access_log                   # 1: write the access log
+    uint8_t log_level                    # 0 debug, 1 info, 2 notice, 3 warn, 4 error, 5 crit
+    uint8_t allow_debug_header
+    uint8_t reserved[5]
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+# A peer set is found by the XXH64 of its key: "upstream:<name>" for an upstream entity, "host:<name>:<port>" for a
+# plain host. The builder refuses two keys with one hash.
+cpdef enum PeerSetState:
+    PEERS_READY = 0
+    PEERS_PENDING = 1            # the name has not been resolved yet
+    PEERS_NOT_FOUND = 2          # NXDOMAIN or no addresses: 503 "name resolution failed"
+    PEERS_RESOLVE_ERROR = 3      # the resolver failed: 500
+    PEERS_NO_TARGETS = 4         # an upstream without a target of weight > 0: 503
+
+ctypedef struct PeerSlot:
+    uint64_t key                 # 0 = free
+    uint32_t set_offset          # PeerSet
+    uint32_t reserved
+
+ctypedef struct PeerSet:
+    StringRef name               # for messages: host or upstream name
+    StringRef host_header        # the upstream entity's host_header; empty: each peer's own
+    uint32_t index               # 0..n-1 within this file: workers keep their turn counters by it
+    uint32_t state               # PeerSetState
+    uint32_t peer_offset, peer_count
+    uint32_t wheel_offset, wheel_length   # uint16 peer numbers in the order of turns: smooth weighted round-robin
+
+ctypedef struct Peer:
+    uint8_t address[16]          # IPv4 in the first four bytes, network order
+    uint8_t family               # 4 or 6
+    uint8_t reserved
+    uint16_t port                # host order
+    uint32_t weight
+    StringRef host_header        # "name[:port]" to send as Host when the peer's own name is wanted
+    StringRef name               # target as configured
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+# Check magic, format, size, checksum and that every section lies inside the file. Returns NULL when it is sound,
+# else a static text that says what is wrong. Does not need the GIL; reads the whole file once.
+cdef const char* snapshot_verify(const void* base, uint64_t size) noexcept nogil
+
+cdef inline const LiveSettings* snapshot_settings(const SnapshotHeader* snapshot) noexcept nogil:
+    return <const LiveSettings*> (<const uint8_t*> snapshot + snapshot.live_settings_offset)
+
+cdef inline const ServiceRecord* snapshot_service(const SnapshotHeader* snapshot, uint32_t index) noexcept nogil:
+    return <const ServiceRecord*> (<const uint8_t*> snapshot + snapshot.service_offset) + index
+
+cdef inline const RouteRecord* snapshot_route(const SnapshotHeader* snapshot, uint32_t index) noexcept nogil:
+    return <const RouteRecord*> (<const uint8_t*> snapshot + snapshot.route_offset) + index
+
+cdef inline const char* snapshot_text(const SnapshotHeader* snapshot, StringRef text) noexcept nogil:
+    return <const char*> snapshot + text.offset
+
+# The peer set with this key, or NULL.
+cdef const PeerSet* snapshot_peer_set(const SnapshotHeader* peers, uint64_t key) noexcept nogil

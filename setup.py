@@ -1,0 +1,62 @@
+"""Builds the native request path: every `native/**/*.pyx` becomes an extension module of the same name.
+
+Environment:
+    GATEWAY_BUILD_ONLY   comma-separated module names ("http1,router"): build only these
+    GATEWAY_SANITIZE=1   build with AddressSanitizer and UBSan (see `make asan`)
+    GATEWAY_MARCH        -march value; the default runs on every machine of the architecture
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+SANITIZE = os.environ.get("GATEWAY_SANITIZE") == "1"
+ONLY = {name for name in os.environ.get("GATEWAY_BUILD_ONLY", "").split(",") if name}
+
+compile_flags = ["-O3", "-g", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-unused-function"]
+link_flags: list[str] = []
+if march := os.environ.get("GATEWAY_MARCH"):
+    compile_flags.append(f"-march={march}")
+if SANITIZE:
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    compile_flags = ["-O1", "-g", "-fno-strict-aliasing", *sanitizers]
+    link_flags = sanitizers
+
+
+def extensions() -> list[Extension]:
+    found = []
+    for source in sorted(Path("native").rglob("*.pyx")):
+        module = ".".join(source.with_suffix("").parts)
+        if ONLY and module.split(".", 1)[1] not in ONLY:
+            continue
+        found.append(
+            Extension(
+                module,
+                [str(source)],
+                extra_compile_args=compile_flags,
+                extra_link_args=link_flags,
+                libraries=["dl"],
+                define_macros=[("_GNU_SOURCE", "1")],
+            )
+        )
+    return found
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        build_dir="build/cython-sanitized" if SANITIZE else "build/cython",
+        nthreads=int(os.environ.get("GATEWAY_BUILD_JOBS", os.cpu_count() or 1)),
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "nonecheck": False,
+            "embedsignature": True,
+        },
+    ),
+)
