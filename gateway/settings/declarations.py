@@ -1,0 +1,353 @@
+"""Every setting of the gateway: one declaration each, from which everything else about it is derived.
+
+A declaration names the attribute, its type, its form, its default, when a change takes effect and what it
+means. The check of a value, `gateway config show`, the settings page of the documentation and the warnings
+all come from here. To add a setting, add a field to `Settings`; there is nothing else to do.
+"""
+
+import dataclasses
+import enum
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.settings.values import (
+    AFFINITY,
+    DATABASE,
+    DNS_ORDER,
+    FIELD_NAME,
+    LISTEN_FORM,
+    LOG,
+    NAME_SERVERS,
+    NETWORKS,
+    PORT_MAPS,
+    SENDABLE_HEADERS,
+    SWITCH,
+    TEXT,
+    UUID,
+    IpNetwork,
+    Kind,
+    Listener,
+    choice,
+    duration,
+    header_list,
+    number,
+    number_or_auto,
+    optional_duration,
+    parse_listeners,
+    path,
+    size,
+    usable_processors,
+)
+
+LISTEN = Kind(parse_listeners, LISTEN_FORM)
+BODY_BUFFER_LIMIT = 64 * 1024
+"""Most bytes of a request body that a worker holds for a retry (native/memory.pxd, LARGE_BUFFER)."""
+
+
+class Scope(enum.StrEnum):
+    """When a changed setting takes effect."""
+
+    LIVE = "live"
+    """at a reload, in the running workers"""
+    WORKERS = "workers"
+    """at a reload, which replaces the workers; the old ones finish their requests"""
+    RESTART = "restart"
+    """only when the gateway is started again"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """What is known of a setting apart from its value."""
+
+    name: str
+    """of the attribute; `GATEWAY_` and the name in capitals is the environment variable"""
+    kind: Kind
+    default: str | Callable[[], str]
+    scope: Scope
+    meaning: str
+    kong_names: tuple[str, ...]
+    """further names that Kong has for it, besides its own (lower case)"""
+    secret: bool
+
+    def default_text(self) -> str:
+        """The text used when the setting is given nowhere."""
+        return self.default if isinstance(self.default, str) else self.default()
+
+
+def _setting(
+    kind: Kind,
+    default: str | Callable[[], str],
+    scope: Scope,
+    meaning: str,
+    *,
+    kong: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:
+    declaration = Declaration("", kind, default, scope, meaning, kong, secret)
+    return dataclasses.field(metadata={"declaration": declaration})
+
+
+def _default_prefix() -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/gateway"
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return f"{state}/sluicegate"
+
+
+def _nginx(directive: str) -> tuple[str, ...]:
+    """Kong's names for an nginx directive that it injects."""
+    return (f"nginx_proxy_{directive}", f"nginx_http_{directive}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a gateway, checked. Times are seconds (float), sizes bytes (int)."""
+
+    prefix: Path = _setting(
+        path("a directory"),
+        _default_prefix,
+        Scope.RESTART,
+        "Run directory: pid file, logs, snapshots. Without root rights ~/.local/state/sluicegate",
+    )
+    database: str = _setting(DATABASE, "off", Scope.RESTART, "Where entities are kept")
+    declarative_config: Path | None = _setting(
+        path("the path of a YAML or JSON file"),
+        "",
+        Scope.LIVE,
+        "Declarative file (Kong's format) that is loaded at start and at each reload",
+    )
+    declarative_config_string: str | None = _setting(
+        TEXT, "", Scope.LIVE, "The declarative configuration itself, YAML or JSON, instead of a file",
+        secret=True
+    )
+    node_id: str | None = _setting(UUID, "", Scope.RESTART, "Id of this node; empty: a new one at each start")
+
+    # --- listeners
+    proxy_listen: tuple[Listener, ...] = _setting(
+        LISTEN,
+        "0.0.0.0:8000 reuseport backlog=16384",
+        Scope.WORKERS,
+        "Addresses for proxied traffic",
+    )
+    admin_listen: tuple[Listener, ...] = _setting(
+        LISTEN, "127.0.0.1:8001", Scope.RESTART, "Addresses of the Admin API; keep them private"
+    )
+    status_listen: tuple[Listener, ...] = _setting(
+        LISTEN, "127.0.0.1:8007", Scope.RESTART, "Addresses of the status and metrics endpoints"
+    )
+    port_maps: Mapping[int, int] = _setting(
+        PORT_MAPS,
+        "",
+        Scope.WORKERS,
+        "Ports that clients use where a forwarder changes them ('80:8000'): listening port to client's port",
+    )
+
+    # --- processes
+    worker_processes: int = _setting(
+        number_or_auto(lambda: min(len(usable_processors()), 128), 1, 128, "one per usable processor"),
+        "auto",
+        Scope.WORKERS,
+        "Number of workers",
+        kong=("nginx_worker_processes", "nginx_main_worker_processes"),
+    )
+    worker_connections: int = _setting(
+        number_or_auto(lambda: 16384, 16, 1_000_000, "16384"),
+        "auto",
+        Scope.WORKERS,
+        "Client connections that one worker serves at once; more wait in the kernel's queue",
+        kong=("nginx_events_worker_connections",),
+    )
+    cpu_affinity: tuple[int, ...] = _setting(
+        AFFINITY, "off", Scope.WORKERS, "Processors that the workers are pinned to, in turn"
+    )
+    worker_shutdown_timeout: float = _setting(
+        duration(),
+        "10s",
+        Scope.LIVE,
+        "Longest time that a drain at `gateway quit` may take; 0: as long as the requests take",
+        kong=("nginx_main_worker_shutdown_timeout",),
+    )
+    reload_drain_timeout: float = _setting(
+        duration(),
+        "0",
+        Scope.LIVE,
+        "Longest time that replaced workers may take to finish their requests; 0: as long as the requests
+        take",
+    )
+    mem_cache_size: int = _setting(
+        size(1 << 20, 1 << 38), "128m", Scope.RESTART, "Shared memory for cached responses"
+    )
+    rate_limit_table_size: int = _setting(
+        size(1 << 16, 1 << 34), "12m", Scope.RESTART, "Shared memory for the counters of rate limits"
+    )
+
+    # --- clients
+    client_max_body_size: int = _setting(
+        size(),
+        "0",
+        Scope.LIVE,
+        "Largest request body, more is answered 413; 0: any size",
+        kong=_nginx("client_max_body_size"),
+    )
+    client_body_buffer_size: int = _setting(
+        size(),
+        "8k",
+        Scope.LIVE,
+        "Request bodies up to this size are held so that they can be sent again; at most 64k",
+        kong=_nginx("client_body_buffer_size"),
+    )
+    client_max_request_line: int = _setting(
+        size(512, 32 << 10), "8k", Scope.LIVE, "Longest request line, more is answered 414"
+    )
+    client_max_request_head: int = _setting(
+        size(1024, 64 << 10), "32k", Scope.LIVE, "Largest request head (line and headers), more is answered
+        431"
+    )
+    client_header_timeout: float = _setting(
+        duration(0.1, 86400),
+        "60s",
+        Scope.LIVE,
+        "Time for a complete request head, then 408",
+        kong=_nginx("client_header_timeout"),
+    )
+    client_body_timeout: float = _setting(
+        duration(0.1, 86400),
+        "60s",
+        Scope.LIVE,
+        "Time between two reads of a request body, then 408",
+        kong=_nginx("client_body_timeout"),
+    )
+    send_timeout: float = _setting(
+        duration(0.1, 86400),
+        "60s",
+        Scope.LIVE,
+        "A client that takes no byte of a response for so long is dropped",
+        kong=_nginx("send_timeout"),
+    )
+    lingering_timeout: float = _setting(
+        duration(0.1, 3600),
+        "5s",
+        Scope.LIVE,
+        "Time to go on reading from a client whose request was answered early",
+        kong=_nginx("lingering_timeout"),
+    )
+    keepalive_timeout: float = _setting(
+        duration(0, 86400),
+        "75s",
+        Scope.LIVE,
+        "Time that an idle client connection is kept; 0: none is",
+        kong=_nginx("keepalive_timeout"),
+    )
+    keepalive_requests: int = _setting(
+        number(0, 1 << 31),
+        "10000",
+        Scope.LIVE,
+        "Requests on one client connection; 0: any number",
+        kong=_nginx("keepalive_requests"),
+    )
+    trusted_ips: tuple[IpNetwork, ...] = _setting(
+        NETWORKS, "", Scope.LIVE, "Peers whose X-Forwarded-* and real-IP headers are believed"
+    )
+    real_ip_header: str = _setting(
+        FIELD_NAME, "X-Real-IP", Scope.LIVE, "Header in which a trusted peer names the client"
+    )
+    real_ip_recursive: bool = _setting(
+        SWITCH, "off", Scope.LIVE, "Skip trusted addresses from the right of X-Forwarded-For"
+    )
+
+    # --- upstreams
+    upstream_keepalive_pool_size: int = _setting(
+        number(0, 65535), "512", Scope.LIVE, "Idle connections kept per upstream address and worker; 0: none"
+    )
+    upstream_keepalive_max_requests: int = _setting(
+        number(0, 1 << 31), "10000", Scope.LIVE, "Requests on one upstream connection; 0: any number"
+    )
+    upstream_keepalive_idle_timeout: float = _setting(
+        duration(0, 86400), "60", Scope.LIVE, "Time that an idle upstream connection is kept; 0: for ever"
+    )
+    dns_resolver: tuple[tuple[str, int], ...] = _setting(
+        NAME_SERVERS, "", Scope.LIVE, "Name servers; empty: those of /etc/resolv.conf"
+    )
+    dns_hostsfile: Path = _setting(
+        path("the path of a file"), "/etc/hosts", Scope.LIVE, "File of names known without a name server"
+    )
+    dns_order: tuple[str, ...] = _setting(
+        DNS_ORDER, "LAST,SRV,A,CNAME", Scope.LIVE, "Record types asked for, in order; LAST: what succeeded
+        before"
+    )
+    dns_valid_ttl: float | None = _setting(
+        optional_duration(), "", Scope.LIVE, "Time that an answer is used, instead of its own TTL"
+    )
+    dns_stale_ttl: float = _setting(
+        duration(), "3600", Scope.LIVE, "Time that an expired answer is used while no new one can be had"
+    )
+    dns_not_found_ttl: float = _setting(
+        duration(), "30", Scope.LIVE, "Time until a name without addresses is asked for again"
+    )
+    dns_error_ttl: float = _setting(
+        duration(), "1", Scope.LIVE, "Time until a name is asked for again after a failure of the name server"
+    )
+
+    # --- answers and logs
+    headers: frozenset[str] = _setting(
+        header_list(*SENDABLE_HEADERS),
+        "server_tokens, latency_tokens, X-Kong-Request-Id",
+        Scope.LIVE,
+        "Headers that the gateway adds to responses",
+    )
+    headers_upstream: frozenset[str] = _setting(
+        header_list("X-Kong-Request-Id"),
+        "X-Kong-Request-Id",
+        Scope.LIVE,
+        "Headers that the gateway adds to requests, besides the forwarding ones",
+    )
+    allow_debug_header: bool = _setting(
+        SWITCH, "off", Scope.LIVE, "Answer 'Kong-Debug: 1' with the names of route and service"
+    )
+    error_default_type: str = _setting(
+        choice("text/plain", "text/html", "application/json", "application/xml", "application/grpc"),
+        "text/plain",
+        Scope.LIVE,
+        "Type of an error body where the request asks for none",
+    )
+    log_level: str = _setting(
+        choice("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"),
+        "notice",
+        Scope.LIVE,
+        "Least severe level that is logged",
+    )
+    proxy_access_log: Path | None = _setting(
+        LOG, "logs/access.log", Scope.WORKERS, "One line per proxied request"
+    )
+    proxy_error_log: Path | None = _setting(
+        LOG,
+        "logs/error.log",
+        Scope.WORKERS,
+        "Events and failures; in the foreground, when it is not set, standard error",
+    )
+
+    # --- not settings: what is known about this set of them
+    warnings: tuple[str, ...] = ()
+    """to be shown at each start"""
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    """the text of each setting, as given"""
+    sources: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+    def origin(self, name: str) -> str:
+        """Where a setting's value came from, as a person would look for it."""
+        return self.origins[name]
+
+
+def _declared() -> dict[str, Declaration]:
+    found = {}
+    for field in dataclasses.fields(Settings):
+        if declaration := field.metadata.get("declaration"):
+            found[field.name] = dataclasses.replace(declaration, name=field.name)
+    return found
+
+
+DECLARATIONS: Mapping[str, Declaration] = _declared()
+"""every setting by its name, in the order in which it is shown"""

@@ -1,0 +1,381 @@
+"""How the text of a setting becomes a value: one `Kind` per form of value.
+
+A parser gets the text with outer blanks removed and raises ValueError when it is not of its form. The
+exception's text, if there is any, says more than the kind's `allowed` line, which is always part of the
+message.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A form of value: `parse` turns text into it, `allowed` says to a person which texts are possible."""
+
+    parse: Callable[[str], Any]
+    allowed: str
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One address to listen on, as Kong's `*_listen` settings write it."""
+
+    address: str
+    """IP address without brackets; empty for a unix socket"""
+    port: int
+    """1..65535; 0 for a unix socket"""
+    ssl: bool = False
+    http2: bool = False
+    reuseport: bool = False
+    backlog: int = 511
+    proxy_protocol: bool = False
+    deferred: bool = False
+    ipv6only: bool = True
+    so_keepalive: bool = False
+    path: str = ""
+    """of a unix socket; empty for TCP"""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
+    def connect_address(self) -> str:
+        """`host:port` by which a client on this machine reaches the listener (never the wildcard address)."""
+        if self.path:
+            return str(self)
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.address)
+        return f"{host}:{self.port}" if host else str(self)
+
+
+LISTEN_FORM = (
+    "off, or a comma-separated list of <ip>:<port> [ssl] [http2] [proxy_protocol] [deferred] [bind]
+    [reuseport] " "[backlog=<number>] [ipv6only=on|off] [so_keepalive=on|off], or of unix:<path>"
+)
+
+
+def parse_listeners(text: str) -> tuple[Listener, ...]:
+    """Kong's listen syntax: `off`, or addresses with flags, separated by commas."""
+    if text.lower() == "off":
+        return ()
+    return tuple(_parse_listener(entry.split()) for entry in text.split(","))
+
+
+def _parse_listener(words: list[str]) -> Listener:
+    if not words:
+        raise ValueError("an entry is empty")
+    place, *flags = words
+    if place.startswith("unix:"):
+        path = place.removeprefix("unix:")
+        if not path.startswith("/") or len(path.encode()) > 107:
+            raise ValueError(f"'{place}': a unix socket needs an absolute path of at most 107 bytes")
+        fields: dict[str, Any] = {"address": "", "port": 0, "path": path}
+    else:
+        fields = _parse_place(place)
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        if flag in ("ssl", "http2", "reuseport", "proxy_protocol", "deferred"):
+            fields[flag] = True
+        elif name == "backlog" and value.isdecimal() and 0 < int(value) <= 65535:
+            fields["backlog"] = int(value)
+        elif name in ("ipv6only", "so_keepalive") and value in ("on", "off"):
+            fields[name] = value == "on"
+        elif flag != "bind":  # nginx binds each address separately when told; here that is always so
+            raise ValueError(f"unknown flag '{flag}' of '{place}'")
+    return Listener(**fields)
+
+
+def _parse_place(place: str) -> dict[str, Any]:
+    host, _, port = place.rpartition(":")
+    if host == "localhost":
+        host = "127.0.0.1"
+    if host.startswith("[") and host.endswith("]"):
+        address = str(ipaddress.IPv6Address(host[1:-1]))
+    else:
+        address = str(ipaddress.IPv4Address(host))
+    if not (port.isdecimal() and 0 < int(port) <= 65535):
+        raise ValueError(f"'{place}': a port is a number from 1 to 65535")
+    return {"address": address, "port": int(port)}
+
+
+_SIZE = re.compile(r"(\d{1,15})([kmg]?)", re.IGNORECASE)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _parse_size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError
+    return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
+
+
+def _parse_duration(text: str) -> float:
+    """Seconds. `90`, `90s`, `1m30s`, `500ms`; a number without a unit is seconds."""
+    total, at = 0.0, 0
+    while at < len(text):
+        match = _DURATION_PART.match(text, at)
+        if not match or (match[2] is None and match[0] != text):
+            raise ValueError
+        total += float(match[1]) * _SECONDS[match[2] or "s"]
+        at = match.end()
+    if not text:
+        raise ValueError
+    return round(total, 3)
+
+
+def size(least: int = 0, most: int = 1 << 40) -> Kind:
+    """Bytes, with nginx's units."""
+
+    def parse(text: str) -> int:
+        value = _parse_size(text)
+        if not least <= value <= most:
+            raise ValueError
+        return value
+
+    return Kind(parse, f"a size in bytes or with k, m or g ('8m'), from {_sized(least)} to {_sized(most)}")
+
+
+def _sized(value: int) -> str:
+    for unit, shift in (("g", 30), ("m", 20), ("k", 10)):
+        if value and not value % (1 << shift):
+            return f"{value >> shift}{unit}"
+    return str(value)
+
+
+def duration(least: float = 0, most: float = 365 * 86400) -> Kind:
+    """Seconds (float), from nginx's notation."""
+
+    def parse(text: str) -> float:
+        value = _parse_duration(text)
+        if not least <= value <= most:
+            raise ValueError
+        return value
+
+    return Kind(parse, f"seconds, or a time with ms, s, m, h or d ('1m30s'), from {least:g} s to {most:g} s")
+
+
+def optional_duration(least: float = 0) -> Kind:
+    """Seconds, or None for an empty text."""
+    kind = duration(least)
+    return Kind(lambda text: kind.parse(text) if text else None, f"nothing, or {kind.allowed}")
+
+
+def number(least: int, most: int) -> Kind:
+    """A whole number."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return Kind(parse, f"a whole number from {least} to {most}")
+
+
+def number_or_auto(automatic: Callable[[], int], least: int, most: int, meaning: str) -> Kind:
+    """A whole number, or `auto` for what `automatic` finds out about this machine."""
+    kind = number(least, most)
+    return Kind(
+        lambda text: automatic() if text.lower() == "auto" else kind.parse(text),
+        f"'auto' ({meaning}) or {kind.allowed}",
+    )
+
+
+def _parse_switch(text: str) -> bool:
+    return {"on": True, "true": True, "off": False, "false": False}[text.lower()]
+
+
+def _checked_switch(text: str) -> bool:
+    try:
+        return _parse_switch(text)
+    except KeyError:
+        raise ValueError from None
+
+
+SWITCH = Kind(_checked_switch, "'on' or 'off'")
+
+
+def choice(*values: str) -> Kind:
+    """One of some words."""
+
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError
+        return text
+
+    return Kind(parse, "one of " + ", ".join(f"'{value}'" for value in values))
+
+
+def path(meaning: str) -> Kind:
+    """A file or directory; relative to the directory that the gateway was started in. None for an empty text."""
+    return Kind(lambda text: Path(text).expanduser() if text else None, meaning)
+
+
+def _parse_log(text: str) -> Path | None:
+    if text == "off":
+        return None
+    if not text or " " in text:
+        raise ValueError("a named log format after the path is not available")
+    return Path(text)
+
+
+LOG = Kind(_parse_log, "a path (relative to the prefix), '/dev/stdout', '/dev/stderr' or 'off'")
+TEXT = Kind(lambda text: text or None, "any text")
+
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _parse_field_name(text: str) -> str:
+    if text.lower() == "proxy_protocol":
+        raise ValueError("the PROXY protocol is not available yet")
+    if not _FIELD_NAME.fullmatch(text):
+        raise ValueError
+    return text
+
+
+FIELD_NAME = Kind(_parse_field_name, "the name of a header")
+
+
+def _parse_networks(text: str) -> tuple[IpNetwork, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    return tuple(ipaddress.ip_network(word, strict=False) for word in words)
+
+
+NETWORKS = Kind(_parse_networks, "a comma-separated list of IP addresses and CIDR ranges")
+
+# --- header lists ---------------------------------------------------------------------------------
+
+LATENCY_HEADERS = (
+    "X-Kong-Upstream-Latency",
+    "X-Kong-Proxy-Latency",
+    "X-Kong-Response-Latency",
+    "X-Kong-Admin-Latency",
+    "X-Kong-Total-Latency",
+    "X-Kong-Third-Party-Latency",
+    "X-Kong-Client-Latency",
+)
+SENDABLE_HEADERS = ("Server", "Via", *LATENCY_HEADERS, "X-Kong-Upstream-Status", "X-Kong-Request-Id")
+_HEADER_TOKENS = {"server_tokens": ("Server", "Via"), "latency_tokens": LATENCY_HEADERS, "off": ()}
+
+
+def header_list(*names: str) -> Kind:
+    """Kong's `headers` syntax as a frozenset of header names; its token names stand for several headers."""
+    known = {name.lower(): (name,) for name in names}
+    if "Server" in names:
+        known |= _HEADER_TOKENS
+    known["off"] = ()
+
+    def parse(text: str) -> frozenset[str]:
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        for word in words:
+            if word.lower() not in known:
+                raise ValueError(f"unknown name '{word}'")
+        return frozenset(name for word in words for name in known[word.lower()])
+
+    tokens = ["server_tokens", "latency_tokens"] if "Server" in names else []
+    return Kind(parse, "'off', or a comma-separated list of " + ", ".join([*tokens, *names]))
+
+
+# --- processors -----------------------------------------------------------------------------------
+
+
+def usable_processors() -> tuple[int, ...]:
+    """Numbers of the processors that this process may run on."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def _parse_affinity(text: str) -> tuple[int, ...]:
+    if text == "off":
+        return ()
+    if text == "auto":
+        return usable_processors()
+    chosen: list[int] = []
+    for word in text.split(","):
+        first, _, last = word.strip().partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) > 4095:
+            raise ValueError
+        chosen += range(int(first), int(last or first) + 1)
+    missing = sorted(set(chosen) - set(usable_processors()))
+    if missing or not chosen:
+        raise ValueError(f"this process may not use processor {', '.join(map(str, missing))}")
+    return tuple(chosen)
+
+
+AFFINITY = Kind(_parse_affinity, "'off', 'auto' (one processor per worker) or a list of processors ('0,2-3')")
+
+# --- DNS ------------------------------------------------------------------------------------------
+
+DNS_TYPES = ("LAST", "SRV", "A", "AAAA", "CNAME")
+
+
+def _parse_dns_order(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip().upper() for word in text.split(","))
+    if not set(words) <= set(DNS_TYPES) or not set(words) - {"LAST"}:
+        raise ValueError
+    return words
+
+
+DNS_ORDER = Kind(_parse_dns_order, "a comma-separated list of " + ", ".join(DNS_TYPES))
+
+
+def _parse_name_servers(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple(_parse_name_server(word.strip()) for word in text.split(",") if word.strip())
+
+
+def _parse_name_server(word: str) -> tuple[str, int]:
+    try:
+        return str(ipaddress.ip_address(word.strip("[]"))), 53
+    except ValueError:
+        place = _parse_place(word)
+        return place["address"], place["port"]
+
+
+NAME_SERVERS = Kind(_parse_name_servers, "a comma-separated list of <ip>[:<port>]; empty for /etc/resolv.conf")
+
+
+def _parse_port_maps(text: str) -> dict[int, int]:
+    maps = {}
+    for word in text.split(","):
+        if not word.strip():
+            continue
+        outside, _, inside = (part.strip() for part in word.partition(":"))
+        if not (outside.isdecimal() and inside.isdecimal()):
+            raise ValueError
+        if not (0 < int(outside) <= 65535 and 0 < int(inside) <= 65535):
+            raise ValueError
+        maps[int(inside)] = int(outside)
+    return maps
+
+
+PORT_MAPS = Kind(_parse_port_maps, "a comma-separated list of <port clients use>:<port listened on>")
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def _parse_uuid(text: str) -> str | None:
+    if text and not _UUID.fullmatch(text):
+        raise ValueError
+    return text.lower() or None
+
+
+UUID = Kind(_parse_uuid, "a UUID, or nothing")
+
+
+def _parse_database(text: str) -> str:
+    if text in ("postgres", "sqlite"):
+        raise ValueError("a database is not available yet in this version")
+    if text != "off":
+        raise ValueError
+    return text
+
+
+DATABASE = Kind(_parse_database, "'off' (the configuration comes from a declarative file)")
