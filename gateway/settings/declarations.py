@@ -5,6 +5,8 @@ means. The check of a value, `gateway config show`, the settings page of the doc
 all come from here. To add a setting, add a field to `Settings`; there is nothing else to do.
 """
 
+# ruff: noqa: RUF009 - the calls make dataclass fields
+
 import dataclasses
 import enum
 import os
@@ -119,8 +121,7 @@ class Settings:
         "Declarative file (Kong's format) that is loaded at start and at each reload",
     )
     declarative_config_string: str | None = _setting(
-        TEXT, "", Scope.LIVE, "The declarative configuration itself, YAML or JSON, instead of a file",
-        secret=True
+        TEXT, "", Scope.LIVE, "The declarative configuration itself instead of a file", secret=True
     )
     node_id: str | None = _setting(UUID, "", Scope.RESTART, "Id of this node; empty: a new one at each start")
 
@@ -173,8 +174,7 @@ class Settings:
         duration(),
         "0",
         Scope.LIVE,
-        "Longest time that replaced workers may take to finish their requests; 0: as long as the requests
-        take",
+        "Longest time that replaced workers may take to finish; 0: as long as the requests take",
     )
     mem_cache_size: int = _setting(
         size(1 << 20, 1 << 38), "128m", Scope.RESTART, "Shared memory for cached responses"
@@ -202,8 +202,7 @@ class Settings:
         size(512, 32 << 10), "8k", Scope.LIVE, "Longest request line, more is answered 414"
     )
     client_max_request_head: int = _setting(
-        size(1024, 64 << 10), "32k", Scope.LIVE, "Largest request head (line and headers), more is answered
-        431"
+        size(1024, 64 << 10), "32k", Scope.LIVE, "Largest request head with its line, more is answered 431"
     )
     client_header_timeout: float = _setting(
         duration(0.1, 86400),
@@ -274,8 +273,10 @@ class Settings:
         path("the path of a file"), "/etc/hosts", Scope.LIVE, "File of names known without a name server"
     )
     dns_order: tuple[str, ...] = _setting(
-        DNS_ORDER, "LAST,SRV,A,CNAME", Scope.LIVE, "Record types asked for, in order; LAST: what succeeded
-        before"
+        DNS_ORDER,
+        "LAST,SRV,A,CNAME",
+        Scope.LIVE,
+        "Record types asked for, in order; LAST: what last succeeded",
     )
     dns_valid_ttl: float | None = _setting(
         optional_duration(), "", Scope.LIVE, "Time that an answer is used, instead of its own TTL"

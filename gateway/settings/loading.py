@@ -65,7 +65,7 @@ def load_settings(
 
 
 def load_from(sources: Sources) -> Settings:
-    """Settings from sources that were collected or recorded. Raises SettingsError with every problem found."""
+    """Settings from collected or recorded sources. Raises SettingsError with every problem found."""
     problems: list[str] = []
     warnings: list[str] = []
     given = _gather(sources, problems, warnings)
@@ -90,7 +90,7 @@ def load_from(sources: Sources) -> Settings:
 
 
 def find_prefix(conf: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Path:
-    """The prefix alone, so that a mistake in another setting does not keep anybody from stopping a gateway."""
+    """The prefix alone: a mistake in another setting must not keep anybody from stopping a gateway."""
     sources = Sources.collect(conf, environ, flags)
     given = _gather(sources, [], [])["prefix"]
     text = given.text.strip() or DECLARATIONS["prefix"].default_text()
@@ -184,7 +184,7 @@ def _from_environment(
 
 
 def _is_misspelt(name: str) -> bool:
-    """Whether a name is so near to a setting's that it is a typing error and not one of Kong's other settings."""
+    """Whether a name is so near to a setting's that it is a typing error and not another of Kong's."""
     return bool(difflib.get_close_matches(name, DECLARATIONS, n=1, cutoff=0.93))
 
 
@@ -251,8 +251,8 @@ def _served(
     for listener in listeners:
         if listener.proxy_protocol:
             problems.append(
-                f"{name.upper()} = '{given.text}' ({given.origin}): {listener}: the PROXY protocol is not available "
-                "yet; allowed: an address without 'proxy_protocol'"
+                f"{name.upper()} = '{given.text}' ({given.origin}): {listener}: the PROXY protocol is not "
+                "available yet; allowed: an address without 'proxy_protocol'"
             )
         elif listener.ssl:
             warnings.append(f"{where}: {listener} is left out: TLS listeners are not available yet")
@@ -266,15 +266,15 @@ def _served(
 
 
 def _check_overlaps(values: dict[str, Any], given: dict[str, Given], problems: list[str]) -> None:
-    """Report addresses that are listened on twice: the second would fail, or share the first one's traffic."""
+    """Report addresses listened on twice: the second would fail, or share the first one's traffic."""
     owners: dict[str, str] = {}
     for name in ("proxy_listen", "admin_listen", "status_listen"):
         for listener in values[name]:
             other = owners.setdefault(str(listener), name)
             if other != name:
                 problems.append(
-                    f"{name.upper()} = '{given[name].text}' ({given[name].origin}): {listener} is an address of "
-                    f"{other.upper()} too; allowed: an address of its own"
+                    f"{name.upper()} = '{given[name].text}' ({given[name].origin}): {listener} is an address "
+                    f"of {other.upper()} too; allowed: an address of its own"
                 )
         if len({str(listener) for listener in values[name]}) < len(values[name]):
             problems.append(

@@ -58,8 +58,8 @@ class Listener:
 
 
 LISTEN_FORM = (
-    "off, or a comma-separated list of <ip>:<port> [ssl] [http2] [proxy_protocol] [deferred] [bind]
-    [reuseport] " "[backlog=<number>] [ipv6only=on|off] [so_keepalive=on|off], or of unix:<path>"
+    "off, or a comma-separated list of <ip>:<port> [ssl] [http2] [proxy_protocol] [deferred] [bind] "
+    "[reuseport] [backlog=<number>] [ipv6only=on|off] [so_keepalive=on|off], or of unix:<path>"
 )
 
 
@@ -216,7 +216,7 @@ def choice(*values: str) -> Kind:
 
 
 def path(meaning: str) -> Kind:
-    """A file or directory; relative to the directory that the gateway was started in. None for an empty text."""
+    """A file or directory, relative to the directory of the start. None for an empty text."""
     return Kind(lambda text: Path(text).expanduser() if text else None, meaning)
 
 
@@ -269,7 +269,7 @@ _HEADER_TOKENS = {"server_tokens": ("Server", "Via"), "latency_tokens": LATENCY_
 
 def header_list(*names: str) -> Kind:
     """Kong's `headers` syntax as a frozenset of header names; its token names stand for several headers."""
-    known = {name.lower(): (name,) for name in names}
+    known: dict[str, tuple[str, ...]] = {name.lower(): (name,) for name in names}
     if "Server" in names:
         known |= _HEADER_TOKENS
     known["off"] = ()
@@ -339,7 +339,9 @@ def _parse_name_server(word: str) -> tuple[str, int]:
         return place["address"], place["port"]
 
 
-NAME_SERVERS = Kind(_parse_name_servers, "a comma-separated list of <ip>[:<port>]; empty for /etc/resolv.conf")
+NAME_SERVERS = Kind(
+    _parse_name_servers, "a comma-separated list of <ip>[:<port>]; empty for /etc/resolv.conf"
+)
 
 
 def _parse_port_maps(text: str) -> dict[int, int]:
