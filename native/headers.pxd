@@ -58,8 +58,9 @@ ctypedef struct HeaderField:
 cpdef enum HeaderFlag:
     HEADER_HOP_BY_HOP = 1    # named by Connection, or hop-by-hop by definition: does not cross the gateway
 
-# Which KnownHeader `name` (any case) is. HEADER_SHADOW when it equals one of the gateway's own request headers
-# (Host, X-Real-IP, X-Forwarded-*, Via, X-Kong-Request-Id, Proxy, the framing headers, ...) after replacing "_" by "-".
+# Which KnownHeader `name` (any case; field-name bytes only, RFC 9110 §5.6.2) is. HEADER_SHADOW when it is not, but
+# becomes, one of the gateway's own request headers (X-Real-IP, X-Forwarded-*, X-Kong-*, X-Consumer-*, X-Credential-*,
+# X-Anonymous-Consumer, X-Authenticated-*, the framing headers) after replacing "_", ".", "!" and so on by "-".
 cdef uint8_t classify_header(const uint8_t* name, uint32_t length) noexcept nogil
 # True when two names are equal without regard to case.
 cdef bint same_name(const uint8_t* left, const uint8_t* right, uint32_t length) noexcept nogil

@@ -6,7 +6,7 @@ repair (bare LF, obs-fold, white space before the colon) is refused, because a g
 the server behind it may disagree about where the message ends.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from native.headers cimport HeaderField
 
@@ -14,14 +14,14 @@ cdef enum:
     MAX_HEADERS = 256
 
 # What a head parser answers. Anything below zero is minus the HTTP status to refuse the request with
-# (-400, -414, -431, -501, -505); for a response head every negative value means "502".
+# (-400, -405, -414, -431, -501, -505); for a response head every negative value means "502".
 cpdef enum ParseResult:
     HEAD_INCOMPLETE = 0
     HEAD_COMPLETE = 1
 
 cpdef enum BodyKind:
     BODY_NONE = 0
-    BODY_LENGTH = 1          # exactly content_length bytes
+    BODY_LENGTH = 1          # exactly content_length bytes, which may be 0
     BODY_CHUNKED = 2
     BODY_UNTIL_CLOSE = 3     # responses only (RFC 9112 §6.3 rule 8)
 
@@ -52,6 +52,7 @@ ctypedef struct RequestHead:
     uint32_t parsed          # bytes of finished lines; after HEAD_COMPLETE: length of the head, CRLFCRLF included
     uint32_t scanned         # bytes already searched for the next LF
     uint8_t phase            # 0: request line, 1: fields, 2: complete
+    int16_t refusal          # what the parser refused the head with (below zero) and will answer again, else 0
     # request line; offsets from the buffer's first byte
     uint8_t method           # Method
     uint8_t target_form      # TargetForm
@@ -75,6 +76,7 @@ ctypedef struct RequestHead:
     uint8_t upgrade          # Connection names Upgrade and an Upgrade field is present
     uint8_t upgrade_websocket
     uint8_t te_trailers      # TE names trailers
+    uint16_t seen            # SeenBit of http1_constants.pxi; for the parser alone
     # fields in order of arrival
     uint16_t header_count
     HeaderField headers[MAX_HEADERS]
@@ -83,6 +85,7 @@ ctypedef struct ResponseHead:
     uint32_t parsed
     uint32_t scanned
     uint8_t phase
+    int16_t refusal
     uint8_t minor_version
     uint16_t status
     uint32_t reason_offset, reason_length
@@ -91,6 +94,7 @@ ctypedef struct ResponseHead:
     uint8_t has_content_length
     uint8_t keep_alive
     uint8_t upgrade
+    uint16_t seen            # for the parser alone
     uint16_t header_count
     HeaderField headers[MAX_HEADERS]
 
