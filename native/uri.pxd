@@ -2,10 +2,16 @@
 
 from libc.stdint cimport uint8_t, uint32_t, int32_t
 
-# Normalise a path as Kong does (RFC 3986 §6.2.2): decode %XX of unreserved characters, upper-case the other escapes,
-# remove dot segments, merge slashes. `out` needs room for `length` + 1 bytes. Returns the new length, or -1 for a
-# path the gateway must refuse with 400 (bad escape, "/.." above the root, NUL, not starting with "/").
+# Normalise a path as Kong does (kong.tools.uri.normalize; RFC 3986 §6.2.2): decode every %XX but those of reserved
+# characters and "%", upper-case these, remove dot segments, merge slashes. So bytes that need escaping may come out
+# raw (space, non-ASCII); build_upstream_path escapes them again. `out` needs room for `length` + 1 bytes and may be
+# `path` itself. Returns the new length, or -1 for a path the gateway must refuse with 400 (bad escape, "/.." above
+# the root, also through %2F, NUL, not starting with "/").
 cdef int32_t normalize_path(const uint8_t* path, uint32_t length, uint8_t* out) noexcept nogil
+
+# Whether `text` is UTF-8 (RFC 3629). A path that is not, after normalisation, matches no route (404, as Kong answers):
+# router_match checks it.
+cdef bint is_utf8(const uint8_t* text, uint32_t length) noexcept nogil
 
 # Build the path for the upstream (without query) into `out` (capacity bytes): the service path joined with what is
 # left of the normalised request path after `strip_length` bytes were removed (0: nothing stripped). `v1` selects

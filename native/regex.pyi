@@ -1,0 +1,16 @@
+from enum import IntFlag
+
+class RegexResult(IntFlag):
+    REGEX_NO_MATCH = 0
+    REGEX_MATCH = 1
+    REGEX_LIMIT = 2
+
+def check_pattern(pattern: str) -> str | None: ...
+
+class CompiledPattern:
+    def __init__(self, pattern: str | bytes, *, anchored: bool = False) -> None: ...
+    def match(self, subject: bytes) -> tuple[RegexResult, list[tuple[int, int] | None]]: ...
+    @property
+    def names(self) -> dict[str, int]: ...
+    @property
+    def jit(self) -> bool: ...
