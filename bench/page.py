@@ -1,0 +1,204 @@
+"""The comparison as one HTML page: no script, nothing fetched, readable on a phone, light and dark.
+
+It is also well-formed XML after the doctype, which keeps mistakes in the markup from hiding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from bench.compare import BudgetChange, Change, Comparison, Verdict
+from bench.plots import Bar, Group, bar_chart
+from bench.report import Lane, Report, Scenario
+from bench.runner import run_metrics
+from bench.tables import (
+    MARKS,
+    budget_bound,
+    budget_value,
+    budget_word,
+    change_text,
+    change_value,
+    facts,
+    heading,
+    noise_text,
+    number,
+    summary_line,
+)
+
+PLOTTED = ("requests_per_cpu_second", "requests_per_second", "p50_ms", "p99_ms")
+MORE_IS_BETTER = {"requests_per_cpu_second", "requests_per_second"}
+
+STYLE = Path(__file__).with_name("page.css")
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The whole page."""
+    scenarios = [
+        scenario for scenario in comparison.after.scenarios if comparison.before.scenario(scenario.name)
+    ]
+    links = "".join(f'<li><a href="#{escape(s.name)}">{escape(s.name)}</a></li>' for s in scenarios)
+    body = [
+        '<a class="skip" href="#content">Skip to the content</a>',
+        "<header><h1>Sluicegate bench: two reports compared</h1></header>",
+        f'<main id="content"><p class="said">{escape(summary_line(comparison))}</p>',
+        _warnings(comparison),
+        '<p><span class="key before"></span> first report, <span class="key after"></span> second report. '
+        "Bars are medians over the rounds, lines reach from the smallest to the largest round, dots are the "
+        "rounds.</p>",
+        f'<nav aria-label="Scenarios"><ul>{links}</ul></nav>',
+        "<h2>Ratios</h2><p>Both sides were measured in turn in the same run, so they hold although the "
+        "machine drifts. A change is marked when it is larger than the noise of both reports together.</p>",
+        _changes_table("Ratios before and after", comparison.ratios),
+        "<h2>Budgets</h2>",
+        _budgets_table(comparison.budgets),
+        *(_scenario(comparison, scenario) for scenario in scenarios),
+        _missing(comparison),
+        "<h2>Where the reports come from</h2>",
+        _facts_table(comparison.before, comparison.after),
+        "</main>",
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        f"<title>Sluicegate bench: comparison</title><style>{STYLE.read_text()}</style></head>\n"
+        f"<body>{chr(10).join(body)}</body></html>\n"
+    )
+
+
+def _warnings(comparison: Comparison) -> str:
+    notes = [f"beware: {warning}" for warning in comparison.warnings]
+    notes += [f"first report: {note}" for note in comparison.before.notes]
+    notes += [f"second report: {note}" for note in comparison.after.notes]
+    if not notes:
+        return ""
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f'<section class="warnings" aria-label="Notes"><ul>{items}</ul></section>'
+
+
+def _missing(comparison: Comparison) -> str:
+    if not comparison.missing:
+        return ""
+    return f"<p>Only in one of the reports: {escape(', '.join(comparison.missing))}.</p>"
+
+
+def _scrolling(label: str, head: Iterable[str], rows: Iterable[str]) -> str:
+    """A table that scrolls by itself where it is too wide, with the keyboard too."""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label, quote=True)}"><table>'
+        f"<caption>{escape(label)}</caption><thead><tr>{''.join(head)}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _head(text: str, *, numeric: bool = False) -> str:
+    return f'<th scope="col" class="{"number" if numeric else "word"}">{escape(text)}</th>'
+
+
+def _row_head(text: str) -> str:
+    return f'<th scope="row">{escape(text)}</th>'
+
+
+def _cell(text: str, name: str = "") -> str:
+    return f'<td class="{name}">{escape(text)}</td>' if name else f"<td>{escape(text)}</td>"
+
+
+def _number(text: str) -> str:
+    return _cell(text, "number")
+
+
+def _verdict(verdict: Verdict) -> str:
+    name = {Verdict.BETTER: "better", Verdict.WORSE: "worse"}.get(verdict, "quiet")
+    return _cell(MARKS[verdict][0], f"verdict {name}")
+
+
+def _changes_table(label: str, changes: list[Change], *, with_scenario: bool = True) -> str:
+    if not changes:
+        return "<p>The reports have none in common.</p>"
+    names = ["What", *(["Scenario"] if with_scenario else []), "Of"]
+    head = [_head(name) for name in names]
+    head += [_head(name, numeric=True) for name in ("Before", "After", "Change", "Noise")]
+    head.append(_head("Verdict"))
+    rows = []
+    for change in changes:
+        scenario = _cell(change.scenario) if with_scenario else ""
+        rows.append(
+            f"<tr>{_row_head(change.subject)}{scenario}{_cell(heading(change.metric))}"
+            + _number(change_value(change, change.before))
+            + _number(change_value(change, change.after))
+            + _number(change_text(change))
+            + _number(noise_text(change))
+            + _verdict(change.verdict)
+            + "</tr>"
+        )
+    return _scrolling(label, head, rows)
+
+
+def _budgets_table(budgets: list[BudgetChange]) -> str:
+    head = [
+        _head("Budget"),
+        _head("Bound"),
+        _head("Before", numeric=True),
+        _head("After", numeric=True),
+        _head(""),
+    ]
+    rows = []
+    for change in budgets:
+        after = change.after
+        if after.kept is None:
+            continue
+        before = budget_value(change.before) if change.before else "–"
+        verdict = _cell(budget_word(after), "kept" if after.kept else "missed")
+        numbers = _number(before) + _number(budget_value(after))
+        rows.append(f"<tr>{_row_head(after.name)}{_cell(budget_bound(after))}{numbers}{verdict}</tr>")
+    return _scrolling("Budgets", head, rows) if rows else "<p>No budget was measured.</p>"
+
+
+def _scenario(comparison: Comparison, after: Scenario) -> str:
+    before = comparison.before.scenario(after.name)
+    assert before is not None
+    plots = [plot for metric in PLOTTED if (plot := _plot(metric, before, after))]
+    changes = [change for change in comparison.lanes if change.scenario == after.name]
+    numbers = _changes_table(f"{after.name}: absolute numbers", changes, with_scenario=False)
+    return (
+        f'<section id="{escape(after.name)}"><h2>{escape(after.title)}</h2>'
+        f'<div class="plots">{"".join(plots)}</div>'
+        f"<details><summary>Numbers of {escape(after.name)}</summary>"
+        f"{numbers}</details></section>"
+    )
+
+
+def _plot(metric: str, before: Scenario, after: Scenario) -> str:
+    groups = []
+    for lane in after.lanes:
+        bars = [
+            bar
+            for style, found in (("before", before.lane(lane.name)), ("after", lane))
+            if found is not None and (bar := _bar(style, found, metric)) is not None
+        ]
+        if bars:
+            groups.append(Group(lane.name, bars))
+    if not groups:
+        return ""
+    name = heading(metric)
+    direction = "more is better" if metric in MORE_IS_BETTER else "less is better"
+    chart = bar_chart(f"{name} in {after.title}", groups)
+    return f"<figure><figcaption>{escape(name)} <small>{direction}</small></figcaption>{chart}</figure>"
+
+
+def _bar(style: str, lane: Lane, metric: str) -> Bar | None:
+    summary = lane.summary.get(metric)
+    if summary is None:
+        return None
+    values = [value for run in lane.runs if (value := run_metrics(run).get(metric)) is not None]
+    text = number(summary.median, metric)
+    return Bar(style, style, summary.median, summary.min, summary.max, values, text)
+
+
+def _facts_table(before: Report, after: Report) -> str:
+    rows = [
+        f"<tr>{_row_head(name)}{_cell(old)}{_cell(new)}</tr>"
+        for (name, old), (_, new) in zip(facts(before), facts(after), strict=True)
+    ]
+    return _scrolling("Origin of both reports", [_head(""), _head("First"), _head("Second")], rows)

