@@ -1,16 +1,18 @@
 """Which route a request takes: Kong's traditional_compatible rules over a compiled index.
 
-The index lies in the snapshot (built by snapshot.pyx / gateway.snapshot); regexes are compiled per worker into a
+The index lies in the snapshot (router_index.pxd; filled by gateway.snapshot); regexes are compiled per worker into a
 RouterRuntime that belongs to one mapped snapshot. Knows nothing of connections.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from native.headers cimport HeaderField
+from native.regex cimport Regex
 from native.snapshot cimport SnapshotHeader
 
 cdef enum:
     MAX_CAPTURES = 16
+    SCRATCH_SIZE = 65536         # longer header values match no regex
 
 # What the router looks at. Nothing here is owned by it.
 ctypedef struct RouteQuery:
@@ -36,13 +38,17 @@ ctypedef struct RouteMatch:
     uint16_t capture_count       # groups of a regex path, group 0 included
     uint32_t captures[MAX_CAPTURES * 2]   # start, end in the normalised path
 
-# Per-worker companion of one mapped configuration snapshot: compiled regexes.
-ctypedef struct RouterRuntime
+# Per-worker companion of one mapped configuration snapshot: compiled regexes. One thread at a time uses it.
+ctypedef struct RouterRuntime:
+    uint64_t regex_limits        # matches given up at the match limit, since the runtime was made
+    uint32_t regex_count
+    Regex** regexes              # one per PatternRecord
+    uint8_t* scratch             # SCRATCH_SIZE bytes: a header value or query value in the form a regex sees
 
-# Make the runtime (compiles every regex of the index; runs off the loop thread). NULL when out of memory or PCRE2
-# refuses a pattern.
+# Make the runtime (checks the index and compiles every regex of it; runs off the loop thread). NULL when out of
+# memory, when the index is not sound, or when PCRE2 refuses a pattern.
 cdef RouterRuntime* router_runtime_new(const SnapshotHeader* snapshot) noexcept nogil
 cdef void router_runtime_free(RouterRuntime* runtime) noexcept nogil
-# Find the best route. Returns 1 and fills `match`, or 0.
+# Find the best route. A path that is not UTF-8 has none, as in Kong. Returns 1 and fills `match`, or 0.
 cdef int router_match(const SnapshotHeader* snapshot, RouterRuntime* runtime, const RouteQuery* query,
                       RouteMatch* match) noexcept nogil

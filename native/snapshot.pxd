@@ -34,7 +34,7 @@ ctypedef struct SnapshotHeader:
     uint32_t format
     uint32_t kind
     uint64_t size                # of the whole file, bytes
-    uint64_t checksum            # XXH64 (seed 0) of the bytes after this header
+    uint64_t checksum            # XXH64 of the bytes after this header; its seed: XXH64 of the header with 0 here
     uint64_t number              # snapshot number, rises by one with every publication
     uint8_t configuration_hash[32]   # hex, as GET /status shows it
     # sections: offsets of their first record, and number of records
@@ -184,3 +184,28 @@ cdef inline const char* snapshot_text(const SnapshotHeader* snapshot, StringRef 
 
 # The peer set with this key, or NULL.
 cdef const PeerSet* snapshot_peer_set(const SnapshotHeader* peers, uint64_t key) noexcept nogil
+
+# --- writing (Python side, control process) --------------------------------------------------------------------------
+cdef class StringPool:
+    cdef bytearray data
+    cdef dict known              # text -> offset in the file
+    cdef StringRef put(self, bytes text) except *
+
+cdef class _Builder:
+    cdef readonly StringPool strings
+    cdef list sections
+    cdef uint64_t end            # of the file so far
+    cdef uint32_t section(self, object records) except? 0
+    cdef int begin_sections(self) except -1
+    cdef bytes finish(self, SnapshotHeader* header, uint32_t kind, uint64_t number)
+
+cdef class ConfigurationBuilder(_Builder):
+    cdef LiveSettings settings
+    cdef bytearray services, routes, trusted_ranges
+    cdef uint32_t service_count, route_count, trusted_count
+    cdef public bytes router_index    # set by native.router_index.RouterIndexBuilder
+
+cdef class PeersBuilder(_Builder):
+    cdef list sets
+    cdef dict keys
+    cdef bytes peer_records(self, peers)

@@ -1,0 +1,22 @@
+from collections.abc import Collection, Iterable, Sequence
+
+from native.snapshot import ConfigurationBuilder
+
+def literal_prefix(pattern: str) -> str: ...
+def split_port(host: str) -> tuple[str, int]: ...
+
+class RouterIndexBuilder:
+    def __init__(self, target: ConfigurationBuilder) -> None: ...
+    def add(
+        self,
+        *,
+        route: int,
+        hosts: Iterable[str] = (),
+        path: str = "",
+        regex: str | None = None,
+        methods: Iterable[str] = (),
+        headers: Sequence[tuple[str, Collection[str]]] = (),
+        queries: Sequence[tuple[str, Collection[str]]] = (),
+        snis: Collection[str] = (),
+    ) -> int: ...
+    def build(self) -> None: ...

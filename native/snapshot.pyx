@@ -1,0 +1,518 @@
+"""Writing, checking and describing snapshot files. The records are those of snapshot.pxd."""
+
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.string cimport memcpy, memset
+
+from native.hashing cimport xxh64
+
+MAGIC = int(SNAPSHOT_MAGIC)
+FORMAT = int(SNAPSHOT_FORMAT)
+
+
+class SnapshotError(Exception):
+    """A snapshot cannot be written, or bytes are no sound snapshot."""
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+cdef inline bint text_inside(const SnapshotHeader* header, StringRef text) noexcept nogil:
+    return text.length <= header.size and text.offset <= header.size - text.length
+
+
+cdef inline bint section_inside(const SnapshotHeader* header, uint32_t offset, uint64_t count,
+                                uint64_t record_size) noexcept nogil:
+    """An empty section lies anywhere; another one after the header, aligned, with all its records in the file."""
+    if count == 0:
+        return True
+    return (offset >= sizeof(SnapshotHeader) and offset % 8 == 0 and offset <= header.size
+            and count * record_size <= header.size - offset)
+
+
+cdef const char* verify_configuration(const SnapshotHeader* header) noexcept nogil:
+    cdef const LiveSettings* settings
+    cdef const ServiceRecord* service
+    cdef const RouteRecord* route
+    cdef uint32_t index
+    if header.live_settings_offset == 0 or not section_inside(header, header.live_settings_offset, 1,
+                                                              sizeof(LiveSettings)):
+        return b"settings lie outside the file"
+    if not section_inside(header, header.service_offset, header.service_count, sizeof(ServiceRecord)):
+        return b"services lie outside the file"
+    if not section_inside(header, header.route_offset, header.route_count, sizeof(RouteRecord)):
+        return b"routes lie outside the file"
+    if header.router_size == 0 or not section_inside(header, header.router_offset, header.router_size, 1):
+        return b"router index lies outside the file"
+    if not section_inside(header, header.trusted_range_offset, header.trusted_range_count, sizeof(TrustedRange)):
+        return b"trusted ranges lie outside the file"
+    settings = snapshot_settings(header)
+    if not text_inside(header, settings.real_ip_header):
+        return b"text of the settings lies outside the file"
+    for index in range(header.service_count):
+        service = snapshot_service(header, index)
+        if not (text_inside(header, service.id) and text_inside(header, service.name)
+                and text_inside(header, service.host) and text_inside(header, service.host_header)
+                and text_inside(header, service.path)) or service.path.length == 0:
+            return b"text of a service lies outside the file"
+    for index in range(header.route_count):
+        route = snapshot_route(header, index)
+        if not (text_inside(header, route.id) and text_inside(header, route.name)):
+            return b"text of a route lies outside the file"
+        if route.service != NO_INDEX and route.service >= header.service_count:
+            return b"a route names a service that is not there"
+        if route.plan_offset and not section_inside(header, route.plan_offset, 1, 8):
+            return b"plan of a route lies outside the file"
+    return NULL
+
+
+cdef const char* verify_peer_set(const SnapshotHeader* header, const PeerSet* peer_set) noexcept nogil:
+    cdef const Peer* peers
+    cdef const uint16_t* wheel
+    cdef uint32_t index
+    if not (text_inside(header, peer_set.name) and text_inside(header, peer_set.host_header)):
+        return b"text of a peer set lies outside the file"
+    if not section_inside(header, peer_set.peer_offset, peer_set.peer_count, sizeof(Peer)):
+        return b"peers lie outside the file"
+    if not section_inside(header, peer_set.wheel_offset, peer_set.wheel_length, sizeof(uint16_t)):
+        return b"wheel of a peer set lies outside the file"
+    if peer_set.state == PEERS_READY and (peer_set.peer_count == 0 or peer_set.wheel_length == 0):
+        return b"a ready peer set is empty"
+    peers = <const Peer*> (<const uint8_t*> header + peer_set.peer_offset)
+    for index in range(peer_set.peer_count):
+        if not (text_inside(header, peers[index].host_header) and text_inside(header, peers[index].name)):
+            return b"text of a peer lies outside the file"
+        if peers[index].family != 4 and peers[index].family != 6:
+            return b"a peer has an unknown address family"
+    wheel = <const uint16_t*> (<const uint8_t*> header + peer_set.wheel_offset)
+    for index in range(peer_set.wheel_length):
+        if wheel[index] >= peer_set.peer_count:
+            return b"a wheel names a peer that is not there"
+    return NULL
+
+
+cdef const char* verify_peers(const SnapshotHeader* header) noexcept nogil:
+    cdef const PeerSlot* slots
+    cdef const char* problem
+    cdef uint32_t index, used = 0
+    cdef uint32_t count = header.peer_slot_count
+    if count == 0 or count & (count - 1) or not section_inside(header, header.peer_slot_offset, count,
+                                                              sizeof(PeerSlot)):
+        return b"peer table lies outside the file"
+    slots = <const PeerSlot*> (<const uint8_t*> header + header.peer_slot_offset)
+    for index in range(count):
+        if slots[index].key == 0:
+            continue
+        used += 1
+        if not section_inside(header, slots[index].set_offset, 1, sizeof(PeerSet)):
+            return b"a peer set lies outside the file"
+        problem = verify_peer_set(header, <const PeerSet*> (<const uint8_t*> header + slots[index].set_offset))
+        if problem is not NULL:
+            return problem
+    for index in range(count):
+        if slots[index].key and (<const PeerSet*> (<const uint8_t*> header + slots[index].set_offset)).index >= used:
+            return b"a peer set has a number out of range"
+    return NULL
+
+
+cdef uint64_t snapshot_checksum(const SnapshotHeader* header, const void* body, uint64_t body_size) noexcept nogil:
+    cdef SnapshotHeader copy = header[0]
+    copy.checksum = 0
+    return xxh64(body, body_size, xxh64(&copy, sizeof(copy), 0))
+
+
+cdef const char* snapshot_verify(const void* base, uint64_t size) noexcept nogil:
+    cdef const SnapshotHeader* header = <const SnapshotHeader*> base
+    if base is NULL or size < sizeof(SnapshotHeader):
+        return b"too short for a snapshot"
+    if <size_t> base % 8:
+        return b"not aligned"
+    if header.magic != SNAPSHOT_MAGIC:
+        return b"not a snapshot"
+    if header.format != SNAPSHOT_FORMAT:
+        return b"snapshot of another format version"
+    # offsets have 32 bits
+    if header.size != size or size > 0xffffffffULL:
+        return b"size differs from the one in the header"
+    if header.checksum != snapshot_checksum(header, <const uint8_t*> base + sizeof(SnapshotHeader),
+                                            size - sizeof(SnapshotHeader)):
+        return b"checksum does not match"
+    if header.kind == SNAPSHOT_CONFIGURATION:
+        return verify_configuration(header)
+    if header.kind == SNAPSHOT_PEERS:
+        return verify_peers(header)
+    return b"unknown kind of snapshot"
+
+
+cdef const PeerSet* snapshot_peer_set(const SnapshotHeader* peers, uint64_t key) noexcept nogil:
+    cdef const PeerSlot* slots = <const PeerSlot*> (<const uint8_t*> peers + peers.peer_slot_offset)
+    cdef uint32_t mask = peers.peer_slot_count - 1
+    cdef uint32_t at = <uint32_t> key & mask
+    cdef uint32_t probes
+    if key == 0:
+        return NULL
+    for probes in range(peers.peer_slot_count):
+        if slots[at].key == key:
+            return <const PeerSet*> (<const uint8_t*> peers + slots[at].set_offset)
+        if slots[at].key == 0:
+            return NULL
+        at = (at + 1) & mask
+    return NULL
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+cdef class StringPool:
+    """Texts of one file, each stored once. The pool follows the header, so that its offsets are known at once."""
+
+    def __cinit__(self):
+        self.data = bytearray()
+        self.known = {}
+
+    cdef StringRef put(self, bytes text) except *:
+        cdef StringRef reference
+        found = self.known.get(text)
+        if found is None:
+            found = sizeof(SnapshotHeader) + len(self.data)
+            self.known[text] = found
+            self.data += text
+        if found + len(text) > 0xffffffff:
+            raise SnapshotError("snapshot is larger than 4 GiB")
+        reference.offset = <uint32_t> found
+        reference.length = <uint32_t> len(text)
+        return reference
+
+
+cdef class _Builder:
+    """What both kinds of file share: header, string pool, sections at 8-byte boundaries."""
+
+    def __cinit__(self):
+        self.strings = StringPool()
+        self.sections = []
+
+    cdef uint32_t section(self, object records) except? 0:
+        """Put a section behind the ones before it; returns its offset."""
+        cdef uint64_t offset = self.end
+        padded = bytes(records) + bytes((8 - len(records) % 8) % 8)
+        self.end += len(padded)
+        if self.end > 0xffffffffULL:
+            raise SnapshotError("snapshot is larger than 4 GiB")
+        self.sections.append(padded)
+        return <uint32_t> offset
+
+    cdef int begin_sections(self) except -1:
+        """Close the string pool; the first section follows it."""
+        self.strings.data += bytes((8 - (sizeof(SnapshotHeader) + len(self.strings.data)) % 8) % 8)
+        self.sections.clear()
+        self.end = sizeof(SnapshotHeader) + <uint64_t> len(self.strings.data)
+        return 0
+
+    cdef bytes finish(self, SnapshotHeader* header, uint32_t kind, uint64_t number):
+        body = b"".join([bytes(self.strings.data), *self.sections])
+        cdef const uint8_t* text = body
+        header.magic = SNAPSHOT_MAGIC
+        header.format = SNAPSHOT_FORMAT
+        header.kind = kind
+        header.number = number
+        header.size = sizeof(SnapshotHeader) + <uint64_t> len(body)
+        header.checksum = snapshot_checksum(header, text, <uint64_t> len(body))
+        data = (<const char*> header)[:sizeof(SnapshotHeader)] + body
+        problem = verify(data)
+        if problem is not None:
+            raise SnapshotError(f"the snapshot written is not sound: {problem}")
+        return data
+
+
+cdef uint64_t peer_key_hash(str key) except? 0:
+    encoded = key.encode()
+    cdef const uint8_t* text = encoded
+    return xxh64(text, <size_t> len(encoded), 0)
+
+
+def peer_key(str key) -> int:
+    """Hash of a peer set's key ("upstream:<name>", "host:<name>:<port>")."""
+    return peer_key_hash(key)
+
+
+cdef class ConfigurationBuilder(_Builder):
+    """Builds a configuration file: call the add methods, then `build`."""
+
+    def __cinit__(self):
+        memset(&self.settings, 0, sizeof(LiveSettings))
+        self.services = bytearray()
+        self.routes = bytearray()
+        self.trusted_ranges = bytearray()
+        self.router_index = b""
+        self.service_count = self.route_count = self.trusted_count = 0
+
+    def live_settings(
+        self, *, uint64_t client_max_body_size, uint32_t client_body_buffer_size, uint32_t client_header_timeout_ms,
+        uint32_t client_body_timeout_ms, uint32_t keepalive_timeout_ms, uint32_t keepalive_requests,
+        uint32_t upstream_pool_size, uint32_t upstream_max_requests, uint32_t upstream_idle_timeout_ms,
+        uint32_t send_timeout_ms, uint32_t lingering_timeout_ms, uint32_t max_request_line, uint32_t max_request_head,
+        bint trusted_all, str real_ip_header, uint8_t real_ip_kind, bint real_ip_recursive, uint8_t sent_headers,
+        uint8_t error_default_type, bint access_log, uint8_t log_level, bint allow_debug_header,
+    ) -> None:
+        """Set LiveSettings; names and units are those of the record."""
+        cdef LiveSettings* record = &self.settings
+        record.client_max_body_size = client_max_body_size
+        record.client_body_buffer_size = client_body_buffer_size
+        record.client_header_timeout_ms = client_header_timeout_ms
+        record.client_body_timeout_ms = client_body_timeout_ms
+        record.keepalive_timeout_ms = keepalive_timeout_ms
+        record.keepalive_requests = keepalive_requests
+        record.upstream_pool_size = upstream_pool_size
+        record.upstream_max_requests = upstream_max_requests
+        record.upstream_idle_timeout_ms = upstream_idle_timeout_ms
+        record.send_timeout_ms = send_timeout_ms
+        record.lingering_timeout_ms = lingering_timeout_ms
+        record.max_request_line = max_request_line
+        record.max_request_head = max_request_head
+        record.trusted_all = trusted_all
+        record.real_ip_header = self.strings.put(real_ip_header.encode())
+        record.real_ip_kind = real_ip_kind
+        record.real_ip_recursive = real_ip_recursive
+        record.sent_headers = sent_headers
+        record.error_default_type = error_default_type
+        record.access_log = access_log
+        record.log_level = log_level
+        record.allow_debug_header = allow_debug_header
+
+    def add_trusted_range(self, bytes address, uint8_t prefix_length) -> None:
+        """`address`: 16 bytes, IPv4 mapped, host bits zero; `prefix_length` counts from the front of these 16 bytes."""
+        cdef TrustedRange record
+        if len(address) != 16 or prefix_length > 128:
+            raise ValueError("a trusted range is 16 bytes and a prefix of at most 128 bits")
+        memset(&record, 0, sizeof(record))
+        memcpy(record.address, <const char*> address, 16)
+        record.prefix_length = prefix_length
+        self.trusted_ranges += (<const char*> &record)[:sizeof(record)]
+        self.trusted_count += 1
+
+    def add_service(
+        self, *, str id, str name, str host, str host_header, str path, str peer_key, uint16_t port, uint16_t retries,
+        uint32_t connect_timeout_ms, uint32_t read_timeout_ms, uint32_t write_timeout_ms, uint8_t protocol,
+        bint is_upstream,
+    ) -> int:
+        """Add a service; `peer_key` is the text of the key. Returns its index."""
+        cdef ServiceRecord record
+        memset(&record, 0, sizeof(record))
+        record.id = self.strings.put(id.encode())
+        record.name = self.strings.put(name.encode())
+        record.host = self.strings.put(host.encode())
+        record.host_header = self.strings.put(host_header.encode())
+        record.path = self.strings.put((path or "/").encode())
+        record.peer_key = peer_key_hash(peer_key)
+        record.connect_timeout_ms = connect_timeout_ms
+        record.read_timeout_ms = read_timeout_ms
+        record.write_timeout_ms = write_timeout_ms
+        record.port = port
+        record.retries = retries
+        record.protocol = protocol
+        record.is_upstream = is_upstream
+        self.services += (<const char*> &record)[:sizeof(record)]
+        self.service_count += 1
+        return self.service_count - 1
+
+    def add_route(
+        self, *, str id, str name, service: int | None, uint32_t metrics_slot, uint16_t https_redirect_status,
+        uint8_t protocols, uint8_t flags,
+    ) -> int:
+        """Add a route of the service with index `service` (None: without a service). Returns its index."""
+        cdef RouteRecord record
+        memset(&record, 0, sizeof(record))
+        record.id = self.strings.put(id.encode())
+        record.name = self.strings.put(name.encode())
+        record.service = <uint32_t> NO_INDEX if service is None else <uint32_t> service
+        record.metrics_slot = metrics_slot
+        record.https_redirect_status = https_redirect_status
+        record.protocols = protocols
+        record.flags = flags
+        self.routes += (<const char*> &record)[:sizeof(record)]
+        self.route_count += 1
+        return self.route_count - 1
+
+    def build(self, *, uint64_t number, str configuration_hash) -> bytes:
+        """The finished file. `configuration_hash`: 32 hex digits."""
+        cdef SnapshotHeader header
+        encoded = configuration_hash.encode("ascii")
+        if len(encoded) != 32:
+            raise ValueError("a configuration hash has 32 hex digits")
+        if not self.router_index:
+            raise SnapshotError("the router index is missing")
+        memset(&header, 0, sizeof(header))
+        memcpy(header.configuration_hash, <const char*> encoded, 32)
+        self.begin_sections()
+        header.live_settings_offset = self.section((<const char*> &self.settings)[:sizeof(LiveSettings)])
+        header.trusted_range_offset = self.section(self.trusted_ranges)
+        header.trusted_range_count = self.trusted_count
+        header.service_offset = self.section(self.services)
+        header.service_count = self.service_count
+        header.route_offset = self.section(self.routes)
+        header.route_count = self.route_count
+        header.router_offset = self.section(self.router_index)
+        header.router_size = <uint32_t> len(self.router_index)
+        return self.finish(&header, SNAPSHOT_CONFIGURATION, number)
+
+
+cdef class PeersBuilder(_Builder):
+    """Builds a peers file: `add_set` for every host and upstream name, then `build`."""
+
+    def __cinit__(self):
+        self.sets = []
+        self.keys = {}
+
+    def add_set(self, str key, *, str name, uint32_t state, peers=(), wheel=(), str host_header="") -> None:
+        """`peers`: (packed address of 4 or 16 bytes, port, weight, host header, name); `wheel`: numbers of peers."""
+        cdef uint64_t hashed = peer_key_hash(key)
+        if hashed == 0 or hashed in self.keys:
+            raise SnapshotError(f"peer key {key!r} collides with {self.keys.get(hashed)!r}")
+        self.keys[hashed] = key
+        self.sets.append((key, name, state, tuple(peers), tuple(wheel), host_header))
+
+    cdef bytes peer_records(self, peers):
+        cdef Peer record
+        data = bytearray()
+        for address, port, weight, host_header, name in peers:
+            memset(&record, 0, sizeof(record))
+            memcpy(record.address, <const char*> <bytes> address, 16 if len(address) == 16 else 4)
+            record.family = 6 if len(address) == 16 else 4
+            record.port = port
+            record.weight = weight
+            record.host_header = self.strings.put(host_header.encode())
+            record.name = self.strings.put(name.encode())
+            data += (<const char*> &record)[:sizeof(record)]
+        return bytes(data)
+
+    def build(self, *, uint64_t number) -> bytes:
+        """The finished file."""
+        cdef SnapshotHeader header
+        cdef PeerSet record
+        cdef PeerSlot slot
+        cdef uint32_t index, at
+        memset(&header, 0, sizeof(header))
+        encoded = []
+        for key, name, state, peers, wheel, host_header in self.sets:
+            # all texts first: the pool must be complete before the first section is placed
+            encoded.append((self.peer_records(peers), b"".join(peer.to_bytes(2, "little") for peer in wheel)))
+            self.strings.put(name.encode())
+            self.strings.put(host_header.encode())
+        self.begin_sections()
+        slot_count = 8
+        while slot_count < 2 * len(self.sets):
+            slot_count *= 2
+        slots = [(0, 0)] * slot_count
+        for index, (key, name, state, peers, wheel, host_header) in enumerate(self.sets):
+            memset(&record, 0, sizeof(record))
+            peer_bytes, wheel_bytes = encoded[index]
+            record.name = self.strings.put(name.encode())
+            record.host_header = self.strings.put(host_header.encode())
+            record.index = index
+            record.state = state
+            record.peer_offset = self.section(peer_bytes)
+            record.peer_count = <uint32_t> len(peers)
+            record.wheel_offset = self.section(wheel_bytes)
+            record.wheel_length = <uint32_t> len(wheel)
+            hashed = peer_key_hash(key)
+            at = <uint32_t> (hashed & (slot_count - 1))
+            while slots[at][0]:
+                at = (at + 1) & (slot_count - 1)
+            slots[at] = (hashed, self.section((<const char*> &record)[:sizeof(record)]))
+        table = bytearray()
+        for hashed, set_offset in slots:
+            slot.key = hashed
+            slot.set_offset = set_offset
+            slot.reserved = 0
+            table += (<const char*> &slot)[:sizeof(slot)]
+        header.peer_slot_offset = self.section(table)
+        header.peer_slot_count = slot_count
+        return self.finish(&header, SNAPSHOT_PEERS, number)
+
+
+# --- for Python ------------------------------------------------------------------------------------------------------
+def verify(bytes data) -> str | None:
+    """What is wrong with a snapshot file, or None."""
+    cdef const char* problem = snapshot_verify(<const char*> data, <uint64_t> len(data))
+    return None if problem is NULL else problem.decode()
+
+
+cdef str text_of(const SnapshotHeader* header, StringRef text):
+    return (snapshot_text(header, text))[:text.length].decode("utf-8", "replace")
+
+
+cdef dict describe_peer_set(const SnapshotHeader* header, const PeerSet* peer_set):
+    cdef const Peer* peers = <const Peer*> (<const uint8_t*> header + peer_set.peer_offset)
+    cdef const uint16_t* wheel = <const uint16_t*> (<const uint8_t*> header + peer_set.wheel_offset)
+    cdef uint32_t index
+    found = []
+    for index in range(peer_set.peer_count):
+        size = 16 if peers[index].family == 6 else 4
+        found.append({
+            "address": (<const char*> peers[index].address)[:size], "port": peers[index].port,
+            "weight": peers[index].weight, "host_header": text_of(header, peers[index].host_header),
+            "name": text_of(header, peers[index].name),
+        })
+    return {
+        "name": text_of(header, peer_set.name), "host_header": text_of(header, peer_set.host_header),
+        "index": peer_set.index, "state": PeerSetState(peer_set.state), "peers": found,
+        "wheel": [wheel[index] for index in range(peer_set.wheel_length)],
+    }
+
+
+cdef dict describe_settings(const SnapshotHeader* header):
+    described = dict(snapshot_settings(header)[0])
+    del described["reserved"]
+    described["real_ip_header"] = text_of(header, snapshot_settings(header).real_ip_header)
+    return described
+
+
+cdef dict describe_texts(const SnapshotHeader* header, record: dict, texts: tuple):
+    """A record as a dict, with its StringRefs read."""
+    cdef StringRef reference
+    described = {name: value for name, value in record.items() if name != "reserved"}
+    for name in texts:
+        reference = record[name]
+        described[name] = text_of(header, reference)
+    return described
+
+
+def describe(bytes data) -> dict:
+    """The content of a snapshot file as plain data, for tests and /explain. Raises SnapshotError."""
+    cdef const SnapshotHeader* header = <const SnapshotHeader*> <const char*> data
+    cdef const PeerSlot* slots
+    cdef const TrustedRange* ranges
+    cdef uint32_t index
+    problem = verify(data)
+    if problem is not None:
+        raise SnapshotError(problem)
+    described = {"kind": SnapshotKind(header.kind), "number": header.number, "size": header.size}
+    if header.kind == SNAPSHOT_PEERS:
+        slots = <const PeerSlot*> (<const uint8_t*> header + header.peer_slot_offset)
+        sets = {}
+        for index in range(header.peer_slot_count):
+            if slots[index].key:
+                sets[slots[index].key] = describe_peer_set(
+                    header, <const PeerSet*> (<const uint8_t*> header + slots[index].set_offset))
+        described["sets"] = sets
+        return described
+    ranges = <const TrustedRange*> (<const uint8_t*> header + header.trusted_range_offset)
+    described["configuration_hash"] = (<const char*> header.configuration_hash)[:32].decode()
+    described["settings"] = describe_settings(header)
+    described["trusted_ranges"] = [((<const char*> ranges[index].address)[:16], ranges[index].prefix_length)
+                                   for index in range(header.trusted_range_count)]
+    described["services"] = [
+        describe_texts(header, snapshot_service(header, index)[0], ("id", "name", "host", "host_header", "path"))
+        for index in range(header.service_count)]
+    described["routes"] = [describe_texts(header, snapshot_route(header, index)[0], ("id", "name"))
+                           for index in range(header.route_count)]
+    for route in described["routes"]:
+        if route["service"] == NO_INDEX:
+            route["service"] = None
+    return described
+
+
+def find_peer_set(bytes data, str key) -> dict | None:
+    """The peer set with this key in a peers file, found as a worker finds it."""
+    cdef const SnapshotHeader* header = <const SnapshotHeader*> <const char*> data
+    cdef const PeerSet* found
+    problem = verify(data)
+    if problem is not None or header.kind != SNAPSHOT_PEERS:
+        raise SnapshotError(problem or "not a peers file")
+    found = snapshot_peer_set(header, peer_key_hash(key))
+    return None if found is NULL else describe_peer_set(header, found)
