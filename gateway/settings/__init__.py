@@ -1,5 +1,4 @@
-"""Settings of the gateway: from a conf file, then the environment, then flags (DESIGN §1; Kong's names work
-too).
+"""Settings of the gateway: from a conf file, then the environment, then flags. Kong's names work too (DESIGN §1).
 
     settings = load_settings(Path("gateway.conf"), os.environ, {"log_level": "debug"})
     settings.keepalive_timeout           # 75.0, seconds

@@ -88,7 +88,7 @@ def _setting(
     secret: bool = False,
 ) -> Any:
     declaration = Declaration("", kind, default, scope, meaning, kong, secret)
-    return dataclasses.field(metadata={"declaration": declaration})
+    return dataclasses.field(metadata={"declaration": declaration}, repr=not secret)
 
 
 def _default_prefix() -> str:

@@ -1,0 +1,98 @@
+"""What `gateway start` becomes: takes the prefix, opens the log, and runs the master.
+
+It is a program of its own (`python -m gateway.launch`) so that nothing of the command line or of the check of
+the declarative file stays in the memory of master and workers.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from gateway.logs import ErrorLog, open_log
+from gateway.master import ControlStart, Master, StartError
+from gateway.run_directory import RunDirectory
+from gateway.settings import Settings, SettingsError, load_settings
+
+
+def main(arguments: list[str]) -> int:
+    """Run a gateway: the process that `gateway start` becomes (or starts). Returns the exit code."""
+    parser = argparse.ArgumentParser("gateway.launch")
+    parser.add_argument("--conf", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--background", action="store_true", help="standard error is not a person's")
+    parser.add_argument("--ready-fd", type=int, default=-1, help="written to once the gateway serves")
+    options = parser.parse_args(arguments)
+    try:
+        settings = _load(options)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    directory = RunDirectory(settings.prefix)
+    try:
+        directory.prepare()
+        running = directory.pid_file.acquire()
+        if running:
+            print(f"a gateway runs already in {settings.prefix} (pid {running})", file=sys.stderr)
+            return 1
+        directory.clear()
+        settings.sources.record(settings.prefix)
+        log = ErrorLog(open_log(settings.proxy_error_log), settings.log_level)
+    except OSError as error:
+        print(f"cannot use the prefix {settings.prefix}: {error}", file=sys.stderr)
+        return 1
+    try:
+        return _run(settings, log, options.ready_fd)
+    finally:
+        directory.clear()
+        directory.pid_file.release()
+
+
+def _load(options: argparse.Namespace) -> Settings:
+    """The settings. In the foreground events go to standard error, unless PROXY_ERROR_LOG says something
+    else.
+    """
+    flags = dict(item.split("=", 1) for item in options.set)
+    settings = load_settings(options.conf, os.environ, flags)
+    if not options.background and settings.origin("proxy_error_log") == "default":
+        settings = load_settings(options.conf, os.environ, {**flags, "proxy_error_log": "/dev/stderr"})
+    return settings
+
+
+def _run(settings: Settings, log: ErrorLog, ready_fd: int) -> int:
+    # The native request path is loaded before the forks: a package that is upgraded on the disk while the
+    # gateway runs must not give a restarted worker another layout of the shared memory.
+    from gateway.worker import run_worker
+
+    def tell_ready() -> None:
+        if ready_fd >= 0:
+            os.write(ready_fd, b"ready\n")
+            os.close(ready_fd)
+
+    for warning in settings.warnings:
+        log.warn(warning)
+    master = Master(
+        settings,
+        worker_entry=run_worker,
+        control_entry=_run_control,
+        log=log,
+        on_ready=tell_ready,
+    )
+    try:
+        master.start()
+        return master.run()
+    except StartError as error:
+        log.crit(str(error))
+        if settings.proxy_error_log != Path("/dev/stderr"):
+            print(error, file=sys.stderr)
+        return 1
+
+
+def _run_control(start: ControlStart) -> None:
+    from gateway.control import run_control  # only here: it loads the servers, the master must stay small
+
+    run_control(start.settings, start.shared, start.notify_fds, start.reload_settings, start.log.fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

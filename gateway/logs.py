@@ -1,0 +1,74 @@
+"""The error log: one line per event, in nginx's form, written at once so that processes can share a file.
+
+2026/11/22 10:00:00 [notice] 4711#0: worker 1 (pid 4713) ended by signal 9, starting it again
+"""
+
+import os
+import time
+from pathlib import Path
+
+LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+
+
+class ErrorLog:
+    """Writes events at or above a level to a descriptor, whose number stays when the file is reopened."""
+
+    def __init__(self, fd: int, level: str = "notice") -> None:
+        self.fd = fd
+        self.level = LEVELS.index(level)
+
+    def write(self, level: str, text: str) -> None:
+        """Write a line if its level is severe enough. A full disk or a closed pipe loses only the line."""
+        if LEVELS.index(level) < self.level:
+            return
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S")
+        flat = text.replace("\r", "").replace("\n", "\\n")
+        line = f"{stamp} [{level}] {os.getpid()}#0: {flat}\n".encode(errors="backslashreplace")
+        try:
+            os.write(self.fd, line)
+        except OSError:
+            pass
+
+    def info(self, text: str) -> None:
+        """Write an event of little interest."""
+        self.write("info", text)
+
+    def notice(self, text: str) -> None:
+        """Write an event of normal operation that an operator wants to see."""
+        self.write("notice", text)
+
+    def warn(self, text: str) -> None:
+        """Write something that works but should not stay so."""
+        self.write("warn", text)
+
+    def error(self, text: str) -> None:
+        """Write a failure."""
+        self.write("error", text)
+
+    def crit(self, text: str) -> None:
+        """Write a failure that keeps the gateway from serving."""
+        self.write("crit", text)
+
+
+def open_log(path: Path | None) -> int:
+    """A descriptor for a log file, appending; `None` gives /dev/null. Directories are made. Raises OSError.
+
+    /dev/stdout and /dev/stderr give the process's own, which open() could not always (a socket, another
+    user's tty).
+    """
+    own = {Path("/dev/stdout"): 1, Path("/dev/stderr"): 2}.get(path) if path else None
+    if own is not None:
+        return os.dup(own)
+    if path is None:
+        return os.open(os.devnull, os.O_WRONLY)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+
+def reopen_log(fd: int, path: Path | None) -> None:
+    """Make `fd` write to a new file at `path`, after a log rotation renamed the old one. Raises OSError."""
+    new = open_log(path)
+    try:
+        os.dup2(new, fd, inheritable=False)
+    finally:
+        os.close(new)

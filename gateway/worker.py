@@ -1,0 +1,198 @@
+"""A worker's main thread. The request path runs beside it, in a native thread that never takes the GIL.
+
+loop thread   DataPlane.run(): all sockets, all requests
+log thread    DataPlane.write_logs(): takes lines from the rings and writes them
+main thread   this module: signals, new snapshots, unmapping old ones; asleep nearly always
+"""
+
+import gc
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from native.data_plane import DataPlane
+
+from gateway.logs import ErrorLog, open_log, reopen_log
+from gateway.master import WorkerStart
+from gateway.processes import set_name
+from gateway.run_directory import RunDirectory
+from native.shm import WorkerState
+
+HOUSEKEEPING_INTERVAL = 1.0
+"""seconds between looks for snapshots that no request uses any more"""
+SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
+
+
+def run_worker(start: WorkerStart) -> int:
+    """Serve until told to end. Runs in a process of its own; returns its exit code."""
+    set_name(f"gateway-work/{start.slot}")
+    if start.settings.cpu_affinity:
+        processors = start.settings.cpu_affinity
+        _pin(processors[start.slot % len(processors)], start.log)
+    signals = SignalReader()
+    gc.collect()
+    return Worker(start, signals).run()
+
+
+def _pin(processor: int, log: ErrorLog) -> None:
+    try:
+        os.sched_setaffinity(0, {processor})
+    except OSError as error:
+        log.warn(f"cannot run on processor {processor} only: {error.strerror}")
+
+
+class SignalReader:
+    """Signals as numbers to be read from a descriptor, so that one poll() waits for them and for everything
+    else.
+    """
+
+    def __init__(self) -> None:
+        self.fd, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        # Ctrl-C reaches every process of the terminal; the master decides what it means.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    def read(self) -> bytes:
+        """The signals that came since the last call, one byte each."""
+        try:
+            return os.read(self.fd, 256)
+        except BlockingIOError:
+            return b""
+
+
+class Worker:
+    """The main thread's part of a worker."""
+
+    def __init__(self, start: WorkerStart, signals: SignalReader) -> None:
+        self._start = start
+        self._settings = start.settings
+        self._shared = start.shared
+        self._log = start.log
+        self._signals = signals
+        self._directory = RunDirectory(start.settings.prefix)
+        self._loaded = {"peers": 0, "configuration": 0}
+        self._failed = {"peers": 0, "configuration": 0}
+        """number of the snapshot that could not be loaded, so that it is reported once"""
+        self._access_fd = self._open_access_log()
+        self._loop_ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._exit_code = 0
+        self._plane = DataPlane(
+            start.shared,
+            start.index,
+            listeners=start.listeners,
+            worker_connections=start.settings.worker_connections,
+            access_log_fd=self._access_fd,
+            error_log_fd=start.log.fd,
+            node_name=os.uname().nodename,
+        )
+
+    def run(self) -> int:
+        """Start the native threads, then wait for snapshots and signals until the loop has ended."""
+        # Threads inherit the mask: with all signals blocked there, they are delivered to this thread alone.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        loop = self._thread("loop", self._plane.run)
+        writer = self._thread("log", self._plane.write_logs)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        poll = select.poll()
+        for fd in (self._signals.fd, self._start.notify_fd, self._loop_ended):
+            poll.register(fd, select.POLLIN)
+        next_housekeeping = time.monotonic()
+        self._load_snapshots()
+        while loop.is_alive():
+            ready = {fd for fd, _ in poll.poll(max(0.0, next_housekeeping - time.monotonic()) * 1000)}
+            if self._loop_ended in ready:
+                break
+            for number in self._signals.read():
+                self._on_signal(number)
+            if self._start.notify_fd in ready:
+                os.eventfd_read(self._start.notify_fd)
+                self._load_snapshots()
+            if time.monotonic() >= next_housekeeping:
+                next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL
+                self._plane.housekeeping()
+                if self._is_starting():
+                    self._load_snapshots()  # a notification from before this worker's time may have been read
+        loop.join()
+        writer.join()
+        return self._exit_code
+
+    def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            set_name(f"gateway-{name}/{self._start.slot}")
+            try:
+                body()
+            except Exception as error:
+                self._exit_code = 1
+                self._log.crit(f"the {name} thread failed: {error!r}")
+            if name == "loop":
+                os.eventfd_write(self._loop_ended, 1)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGTERM:
+            self._plane.stop()
+        elif number == signal.SIGQUIT:
+            self._plane.drain()
+        elif number == signal.SIGUSR1:
+            self._reopen_logs()
+
+    # --- snapshots --------------------------------------------------------------------------------
+
+    def _is_starting(self) -> bool:
+        return self._shared.worker(self._start.index)["state"] == WorkerState.WORKER_STARTING
+
+    def _load_snapshots(self) -> None:
+        """Hand the current snapshots to the loop, peers first, as they were published."""
+        self._load("peers", self._shared.peers_number)
+        self._load("configuration", self._shared.configuration_number)
+
+    def _load(self, kind: str, number: int) -> None:
+        """Load a snapshot unless it is the one in use. A bad one is reported; the one in use stays."""
+        if number in (0, self._loaded[kind]):
+            return
+        try:
+            if kind == "peers":
+                self._plane.load_peers(str(self._directory.peers_snapshot(number)))
+            else:
+                self._plane.load_configuration(str(self._directory.configuration_snapshot(number)))
+            self._loaded[kind] = number
+        except Exception as error:
+            if self._failed[kind] != number:
+                self._failed[kind] = number
+                self._log.error(f"worker {self._start.slot}: {kind} snapshot {number} is not loaded: {error}")
+
+    # --- logs -------------------------------------------------------------------------------------
+
+    def _open_access_log(self) -> int:
+        """Descriptor of the access log, -1 when there is none."""
+        path = self._settings.proxy_access_log
+        if path is None:
+            return -1
+        try:
+            return open_log(path)
+        except OSError as error:
+            self._log.error(f"cannot write the access log {path}: {error.strerror}")
+            return -1
+
+    def _reopen_logs(self) -> None:
+        """Write to new files after a log rotation. The descriptors keep their numbers, so the log thread goes
+        on.
+        """
+        for fd, path in (
+            (self._log.fd, self._settings.proxy_error_log),
+            (self._access_fd, self._settings.proxy_access_log),
+        ):
+            try:
+                if fd >= 0:
+                    reopen_log(fd, path)
+            except OSError as error:
+                self._log.error(f"the log {path} cannot be opened again: {error.strerror}")
