@@ -13,16 +13,17 @@ import threading
 import time
 from collections.abc import Callable
 
-from native.data_plane import DataPlane
-
 from gateway.logs import ErrorLog, open_log, reopen_log
 from gateway.master import WorkerStart
 from gateway.processes import set_name
 from gateway.run_directory import RunDirectory
+from native.data_plane import DataPlane
 from native.shm import WorkerState
 
 HOUSEKEEPING_INTERVAL = 1.0
 """seconds between looks for snapshots that no request uses any more"""
+DRAIN_CHECK = 0.02
+"""seconds between looks whether the loop has stopped accepting, only at the beginning of a drain"""
 SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
 
 
@@ -82,6 +83,8 @@ class Worker:
         self._access_fd = self._open_access_log()
         self._loop_ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._exit_code = 0
+        self._to_close: list[int] = []
+        """listening sockets, once a drain has begun"""
         self._plane = DataPlane(
             start.shared,
             start.index,
@@ -105,18 +108,20 @@ class Worker:
         next_housekeeping = time.monotonic()
         self._load_snapshots()
         while loop.is_alive():
-            ready = {fd for fd, _ in poll.poll(max(0.0, next_housekeeping - time.monotonic()) * 1000)}
+            wait = DRAIN_CHECK if self._to_close else max(0.0, next_housekeeping - time.monotonic())
+            ready = {fd for fd, _ in poll.poll(wait * 1000)}
             if self._loop_ended in ready:
                 break
             for number in self._signals.read():
                 self._on_signal(number)
+            self._close_listeners()
             if self._start.notify_fd in ready:
                 os.eventfd_read(self._start.notify_fd)
                 self._load_snapshots()
             if time.monotonic() >= next_housekeeping:
                 next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL
                 self._plane.housekeeping()
-                if self._is_starting():
+                if self._state() == WorkerState.WORKER_STARTING:
                     self._load_snapshots()  # a notification from before this worker's time may have been read
         loop.join()
         writer.join()
@@ -142,13 +147,25 @@ class Worker:
             self._plane.stop()
         elif number == signal.SIGQUIT:
             self._plane.drain()
+            self._to_close = [fd for fd, _, _ in self._start.listeners]
         elif number == signal.SIGUSR1:
             self._reopen_logs()
 
+    def _close_listeners(self) -> None:
+        """Close the listening sockets of a drain as soon as the loop has let go of them.
+
+        If nobody else has them, new clients are refused from then on; otherwise they would wait until this
+        process ends.
+        """
+        if self._to_close and self._state() == WorkerState.WORKER_DRAINING:
+            for fd in self._to_close:
+                os.close(fd)
+            self._to_close = []
+
     # --- snapshots --------------------------------------------------------------------------------
 
-    def _is_starting(self) -> bool:
-        return self._shared.worker(self._start.index)["state"] == WorkerState.WORKER_STARTING
+    def _state(self) -> int:
+        return self._shared.worker(self._start.index)["state"]
 
     def _load_snapshots(self) -> None:
         """Hand the current snapshots to the loop, peers first, as they were published."""

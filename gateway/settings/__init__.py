@@ -1,4 +1,4 @@
-"""Settings of the gateway: from a conf file, then the environment, then flags. Kong's names work too (DESIGN §1).
+"""Settings of the gateway: a conf file, then the environment, then flags. Kong's names work too (DESIGN §1).
 
     settings = load_settings(Path("gateway.conf"), os.environ, {"log_level": "debug"})
     settings.keepalive_timeout           # 75.0, seconds

@@ -61,6 +61,20 @@ class Sources:
             self.directory,
         )
 
+    def absolute(self) -> "Sources":
+        """The same with paths in the environment and in flags made absolute: to be read from another
+        directory.
+        """
+        return Sources(self.conf, self._resolved(self.environ), self._resolved(self.flags), self.directory)
+
+    def _resolved(self, texts: Mapping[str, str]) -> dict[str, str]:
+        resolved = dict(texts)
+        for name, text in texts.items():
+            is_path = name.lower().endswith(("prefix", "declarative_config", "dns_hostsfile"))
+            if is_path and text and not text.startswith("~"):
+                resolved[name] = str(self.directory / text)
+        return resolved
+
     def record(self, prefix: Path) -> None:
         """Write them into the prefix. Only the owner may read the file: values may be secrets."""
         document = {
@@ -74,6 +88,11 @@ class Sources:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file)
+        owner = prefix.stat()
+        if os.geteuid() == 0 and owner.st_uid:
+            os.chown(
+                temporary, owner.st_uid, owner.st_gid
+            )  # the gateway that runs there must be able to read it
         temporary.replace(target)
 
     @classmethod
