@@ -362,7 +362,7 @@ cdef int finish_request(const uint8_t* data, RequestHead* head) noexcept nogil:
 
 
 cdef int parse_request_lines(const uint8_t* data, uint32_t length, RequestHead* head,
-                            const HeadLimits* limits) noexcept nogil:
+                             const HeadLimits* limits) noexcept nogil:
     cdef HeaderField field
     cdef int result
     if head.phase == PHASE_START_LINE:
@@ -497,7 +497,7 @@ cdef int finish_response(const uint8_t* data, ResponseHead* head) noexcept nogil
 
 
 cdef int parse_response_lines(const uint8_t* data, uint32_t length, ResponseHead* head,
-                            const HeadLimits* limits) noexcept nogil:
+                              const HeadLimits* limits) noexcept nogil:
     cdef HeaderField field
     cdef int result
     if head.phase == PHASE_START_LINE:
@@ -521,7 +521,7 @@ cdef int parse_response_lines(const uint8_t* data, uint32_t length, ResponseHead
 
 
 cdef int parse_response_head(const uint8_t* data, uint32_t length, ResponseHead* head,
-                            const HeadLimits* limits) noexcept nogil:
+                             const HeadLimits* limits) noexcept nogil:
     cdef int result
     if head.phase == PHASE_COMPLETE:
         return HEAD_COMPLETE

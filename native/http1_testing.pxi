@@ -3,11 +3,18 @@
 from libc.stdlib cimport free, malloc
 
 
-cdef list listed_headers(bytes data, const HeaderField* headers, uint16_t count):
+cdef bytes part(bytes data, uint32_t offset, uint32_t length, uint32_t parsed):
+    """data[offset:offset + length], which must lie in the head."""
+    if <uint64_t> offset + length > parsed or parsed > <size_t> len(data):
+        raise AssertionError(f"bytes {offset}+{length} lie outside a head of {parsed} bytes in {len(data)}")
+    return data[offset:offset + length]
+
+
+cdef list listed_headers(bytes data, uint32_t parsed, const HeaderField* headers, uint16_t count):
     return [
         {
-            "name": data[headers[i].name_offset:headers[i].name_offset + headers[i].name_length],
-            "value": data[headers[i].value_offset:headers[i].value_offset + headers[i].value_length],
+            "name": part(data, headers[i].name_offset, headers[i].name_length, parsed),
+            "value": part(data, headers[i].value_offset, headers[i].value_length, parsed),
             "known": headers[i].known,
             "flags": headers[i].flags,
         }
@@ -56,17 +63,15 @@ def parse_request(data: bytes, chunk_sizes=None, max_line: int = 8192, max_head:
         return result
     return {
         "parsed": head.parsed,
-        "method": data[head.method_offset:head.method_offset + head.method_length],
+        "method": part(data, head.method_offset, head.method_length, head.parsed),
         "method_id": Method(head.method),
-        "target": data[head.target_offset:head.target_offset + head.target_length],
+        "target": part(data, head.target_offset, head.target_length, head.parsed),
         "target_form": TargetForm(head.target_form),
-        "path": data[head.path_offset:head.path_offset + head.path_length],
-        "query": data[head.query_offset:head.query_offset + head.query_length] if head.has_query else None,
+        "path": part(data, head.path_offset, head.path_length, head.parsed),
+        "query": part(data, head.query_offset, head.query_length, head.parsed) if head.has_query else None,
         "minor_version": head.minor_version,
-        "host": data[head.host_offset:head.host_offset + head.host_length] if head.has_host else None,
-        "authority": (
-            data[head.authority_offset:head.authority_offset + head.authority_length] if head.has_host else None
-        ),
+        "host": part(data, head.host_offset, head.host_length, head.parsed) if head.has_host else None,
+        "authority": part(data, head.authority_offset, head.authority_length, head.parsed) if head.has_host else None,
         "port": head.port,
         "body_kind": BodyKind(head.body_kind),
         "content_length": head.content_length if head.has_content_length else None,
@@ -75,7 +80,7 @@ def parse_request(data: bytes, chunk_sizes=None, max_line: int = 8192, max_head:
         "upgrade": bool(head.upgrade),
         "upgrade_websocket": bool(head.upgrade_websocket),
         "te_trailers": bool(head.te_trailers),
-        "headers": listed_headers(data, head.headers, head.header_count),
+        "headers": listed_headers(data, head.parsed, head.headers, head.header_count),
     }
 
 
@@ -100,12 +105,12 @@ def parse_response(data: bytes, chunk_sizes=None, max_line: int = 8192, max_head
         "parsed": head.parsed,
         "minor_version": head.minor_version,
         "status": head.status,
-        "reason": data[head.reason_offset:head.reason_offset + head.reason_length],
+        "reason": part(data, head.reason_offset, head.reason_length, head.parsed),
         "body_kind": BodyKind(head.body_kind),
         "content_length": head.content_length if head.has_content_length else None,
         "keep_alive": bool(head.keep_alive),
         "upgrade": bool(head.upgrade),
-        "headers": listed_headers(data, head.headers, head.header_count),
+        "headers": listed_headers(data, head.parsed, head.headers, head.header_count),
     }
 
 

@@ -1,0 +1,42 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from native.connection cimport MAX_TRIED_PEERS, MappedSnapshot
+from native.snapshot cimport PeerSet
+
+
+cdef bint was_tried(Exchange* exchange, const Peer* peer) noexcept nogil:
+    cdef uint32_t i
+    for i in range(exchange.tried_count):
+        if exchange.tried[i] == peer:
+            return True
+    return False
+
+
+cdef const Peer* choose_peer(Exchange* exchange) noexcept nogil:
+    cdef const PeerSet* peer_set = exchange.peer_set
+    cdef MappedSnapshot* peers = exchange.peers
+    cdef const uint8_t* base = <const uint8_t*> peers.base
+    cdef const Peer* all_peers = <const Peer*> (base + peer_set.peer_offset)
+    cdef const uint16_t* wheel = <const uint16_t*> (base + peer_set.wheel_offset)
+    cdef const Peer* peer = NULL
+    cdef uint32_t turn, step
+    if peer_set.wheel_length == 0 or peer_set.index >= peers.turn_count:
+        return NULL
+    if peer_set.peer_count == 1:
+        return all_peers
+    for step in range(peer_set.wheel_length):
+        turn = peers.turns[peer_set.index]
+        if turn >= peer_set.wheel_length:
+            turn = 0
+        peers.turns[peer_set.index] = turn + 1
+        peer = &all_peers[wheel[turn]]
+        if exchange.tried_count == 0 or not was_tried(exchange, peer):
+            return peer
+    # every peer failed once: start over with the one whose turn it is
+    return peer
+
+
+cdef void peer_failed(Exchange* exchange) noexcept nogil:
+    if exchange.tried_count < MAX_TRIED_PEERS and exchange.peer != NULL:
+        exchange.tried[exchange.tried_count] = exchange.peer
+        exchange.tried_count += 1

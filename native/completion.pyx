@@ -1,0 +1,64 @@
+from libc.stdint cimport uint32_t
+
+from native.connection cimport (
+    EXCHANGE_BODY_COMPLETE,
+    EXCHANGE_CLOSE_CLIENT,
+    EXCHANGE_LINGER,
+    CLIENT_TUNNEL,
+    Downstream,
+    Upstream,
+    Worker,
+)
+from native.downstream cimport client_close
+from native.exchange_record cimport exchange_free
+from native.log cimport log_access
+from native.metrics cimport count_exchange
+from native.pool cimport pool_give, upstream_close
+from native.response_flow cimport upstream_reusable
+
+cdef enum:
+    CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log when the client went away first
+
+
+cdef void release_upstream(Exchange* exchange) noexcept nogil:
+    cdef Upstream* upstream = exchange.upstream
+    if upstream == NULL:
+        return
+    exchange.worker.block.upstream_active -= 1
+    if upstream_reusable(exchange):
+        exchange.upstream = NULL
+        pool_give(exchange.worker, upstream)
+    else:
+        exchange.upstream = NULL
+        upstream_close(exchange.worker, upstream)
+
+
+cdef void record(Exchange* exchange) noexcept nogil:
+    count_exchange(exchange)
+    if exchange.settings.access_log:
+        log_access(exchange)
+
+
+cdef void complete_exchange(Exchange* exchange) noexcept nogil:
+    cdef Worker* worker = exchange.worker
+    cdef Downstream* client = exchange.client
+    release_upstream(exchange)
+    record(exchange)
+    if not exchange.flags & EXCHANGE_BODY_COMPLETE:
+        # what is left of the request body would be read as the next request
+        exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
+    worker.exchange_finished(client)
+
+
+cdef void abort_exchange(Exchange* exchange) noexcept nogil:
+    cdef Downstream* client = exchange.client
+    if exchange.upstream != NULL:
+        exchange.worker.block.upstream_active -= 1
+        upstream_close(exchange.worker, exchange.upstream)
+        exchange.upstream = NULL
+    if exchange.status == 0:
+        exchange.status = CLIENT_CLOSED_REQUEST
+    record(exchange)
+    exchange_free(exchange)
+    client.exchange = NULL
+    client_close(client)

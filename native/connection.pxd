@@ -1,0 +1,259 @@
+"""What a worker holds: connections, the exchange between them, and the worker itself.
+
+    Downstream  a client's connection; lives as long as its descriptor; small while idle
+    Exchange    one request and its response; lives from the first byte of a head to the log line
+    Upstream    a connection to a peer; in use by one exchange, or idle in its pool
+
+Data flows one way (DESIGN): accept → head → route → connect → send → response head → body → log. The modules are
+called in that order: downstream, exchange, upstream, relay, finish. What must reach back does so through the
+function pointers in Worker.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from native.http1 cimport ChunkDecoder, RequestHead, ResponseHead
+from native.loop cimport Endpoint, EventLoop, Timer
+from native.memory cimport Buffer, BufferStock, Slab
+from native.router cimport RouteMatch, RouterRuntime
+from native.shm cimport ControlWords, RouteMetrics, WorkerBlock
+from native.snapshot cimport LiveSettings, Peer, PeerSet, RouteRecord, ServiceRecord, SnapshotHeader
+
+cdef enum:
+    ADDRESS_TEXT = 48            # an IPv6 address as text, with room
+    REQUEST_ID_LENGTH = 32
+    MAX_TRIED_PEERS = 16         # peers remembered as failed within one exchange
+    INLINE_PATH = 1024           # normalised paths up to this length need no buffer
+    MAX_LISTENERS = 64
+    RELAY_BUDGET = 16            # buffers relayed for one connection before others get their turn
+
+ctypedef struct Downstream
+ctypedef struct Upstream
+ctypedef struct Exchange
+ctypedef struct Worker
+
+# --- snapshots in use ------------------------------------------------------------------------------------------------
+# One mapped file. The loop thread counts the exchanges that use it; the main thread unmaps it once it is retired and
+# unused (retired and users are only written by the loop thread, read by the main thread).
+ctypedef struct MappedSnapshot:
+    MappedSnapshot* next         # list of all mapped, kept by the main thread
+    const SnapshotHeader* base
+    uint64_t size
+    RouterRuntime* router        # configuration snapshots only
+    uint32_t* turns              # peers snapshots only: next place in each set's wheel
+    uint32_t turn_count
+    uint64_t users
+    uint8_t retired
+
+# --- connections -----------------------------------------------------------------------------------------------------
+cpdef enum DownstreamState:
+    CLIENT_IDLE = 0              # between requests; nothing received
+    CLIENT_HEAD = 1              # part of a head received
+    CLIENT_EXCHANGE = 2          # a request is being served
+    CLIENT_LINGER = 3            # response sent, reading what the client still sends before closing (RFC 9112 §9.6)
+    CLIENT_TUNNEL = 4            # after 101: bytes both ways
+    CLIENT_CLOSED = 5
+
+ctypedef struct Listener:
+    Endpoint endpoint
+    uint16_t port
+    uint8_t shared               # several workers accept from it
+    uint8_t tls
+    uint8_t unix_socket
+    uint8_t paused
+
+ctypedef struct Downstream:
+    Endpoint endpoint
+    Downstream* next_free        # closed in this round, freed at its end
+    Downstream* next_idle        # list of all open connections
+    Downstream* previous_idle
+    Exchange* exchange           # NULL while idle
+    Buffer* input                # bytes received and not used up; NULL while idle
+    Listener* listener
+    uint64_t requests            # served on this connection
+    uint8_t state                # DownstreamState
+    uint8_t family               # 4, 6 or 0 (unix socket)
+    uint8_t address[16]          # peer's, network order
+    uint8_t peer_trusted
+    uint8_t peer_text_length
+    uint16_t peer_port
+    char peer_text[ADDRESS_TEXT]
+
+cpdef enum UpstreamState:
+    UPSTREAM_CONNECTING = 0
+    UPSTREAM_ACTIVE = 1
+    UPSTREAM_IDLE = 2
+    UPSTREAM_CLOSED = 3
+
+ctypedef struct Pool:
+    Pool* next                   # hash chain
+    uint8_t address[16]
+    uint8_t family
+    uint16_t port
+    uint32_t connections         # active and idle; the pool goes with the last one
+    uint32_t idle
+    Upstream* newest             # idle connections, newest first
+    Upstream* oldest
+
+ctypedef struct Upstream:
+    Endpoint endpoint
+    Upstream* next_free
+    Upstream* newer              # neighbours in the pool's idle list
+    Upstream* older
+    Pool* pool
+    Exchange* exchange           # NULL while idle
+    Buffer* input
+    uint64_t requests            # sent on this connection
+    uint8_t state                # UpstreamState
+    uint8_t reused               # taken from the pool for the current exchange
+
+# --- one request and its response ------------------------------------------------------------------------------------
+cpdef enum ExchangeFlag:
+    EXCHANGE_REPLAYABLE = 1          # the whole request (head and body) is still held: it can be sent again
+    EXCHANGE_BODY_COMPLETE = 2       # the request body has arrived completely
+    EXCHANGE_REQUEST_SENT = 4        # the whole request has been handed to the kernel
+    EXCHANGE_ANY_SENT = 8            # at least one byte of it has, on the current connection
+    EXCHANGE_RESPONSE_STARTED = 16   # bytes of the final response may have reached the client
+    EXCHANGE_RESPONSE_COMPLETE = 32  # the upstream's message has ended
+    EXCHANGE_CLOSE_CLIENT = 64       # close the downstream connection after the response
+    EXCHANGE_CHUNK_REQUEST = 128     # the request body goes upstream in chunked coding
+    EXCHANGE_CHUNK_RESPONSE = 256    # the response body goes downstream in chunked coding
+    EXCHANGE_LINGER = 512            # the client may still be sending: read on before closing
+    EXCHANGE_BALANCED = 1024         # the balancer ran: the answer carries proxy headers (Kong)
+    EXCHANGE_CONTINUE_SENT = 2048    # 100 Continue went out
+    EXCHANGE_LOCAL = 4096            # the answer is the gateway's own
+    EXCHANGE_UPSTREAM_DONE = 8192    # the connection to the upstream has been given back or closed
+
+ctypedef struct Exchange:
+    Worker* worker
+    Downstream* client
+    Upstream* upstream           # NULL before connecting and after the response
+    MappedSnapshot* configuration
+    MappedSnapshot* peers
+    const LiveSettings* settings
+    const RouteRecord* route     # NULL: no match
+    const ServiceRecord* service
+    const PeerSet* peer_set
+    const Peer* peer             # of the current try
+    uint32_t flags               # ExchangeFlag set
+    uint32_t tries               # connections tried, stale ones not counted
+    uint32_t tried_count
+    const Peer* tried[MAX_TRIED_PEERS]
+
+    # times, ms on the loop's clock
+    uint64_t started_ms          # first byte of the head
+    uint64_t balanced_ms         # the balancer ran (last try)
+    uint64_t head_received_ms    # response head complete
+    uint64_t response_sent_ms
+
+    # request
+    RequestHead request
+    uint8_t* path                # normalised
+    uint32_t path_length
+    Buffer* path_buffer          # owns `path` when it does not fit inline
+    Buffer* request_out          # head for the upstream, kept for a retry
+    uint32_t request_out_sent
+    uint32_t input_used          # bytes of client.input that belong to this request
+    Buffer* body                 # decoded request body when it is not inside client.input
+    const uint8_t* segment       # the piece of decoded body being sent: inside client.input or `body`
+    uint32_t segment_length
+    uint32_t segment_sent        # of prefix, piece and suffix together
+    uint8_t segment_framed       # prefix and suffix are filled in (chunked coding)
+    uint8_t prefix_length, suffix_length
+    uint8_t prefix[24]           # chunk-size line
+    uint8_t suffix[8]            # CRLF, and the last chunk
+    uint64_t body_received       # decoded bytes so far
+    uint64_t body_left           # of a Content-Length body still to arrive
+    uint64_t request_bytes       # wire bytes received: head and body, for metrics
+    ChunkDecoder request_chunks
+
+    # response
+    ResponseHead response
+    ChunkDecoder response_chunks
+    Buffer* out                  # bytes for the client not yet taken by the kernel
+    uint32_t relay_length        # body bytes at the front of upstream.input that follow `out`
+    const char* relay_suffix     # constant text that follows them; NULL: none
+    uint32_t relay_suffix_length
+    uint8_t response_head_done   # the final head has been parsed
+    uint64_t response_left       # of a Content-Length body still to come from the upstream
+    uint64_t body_sent           # body bytes handed to the client's socket
+    uint64_t response_bytes      # all bytes handed to it
+    uint16_t status              # sent to the client; 0 none
+    uint8_t response_body        # BodyKind of the upstream's message, after HEAD, 204, 304
+    uint8_t https                # scheme seen by routing
+    uint8_t client_text_length
+    uint16_t client_port
+    char client_text[ADDRESS_TEXT]   # the client's address after real-ip
+    char request_id[REQUEST_ID_LENGTH]
+    RouteMatch match
+    # tunnel
+    Buffer* to_upstream
+    uint8_t inline_path[INLINE_PATH]
+
+# --- log rings -------------------------------------------------------------------------------------------------------
+# Single producer (loop thread), single consumer (log thread). Positions only grow; their difference is the fill.
+ctypedef struct LogRing:
+    uint8_t* data
+    uint64_t capacity            # a power of two
+    uint64_t written             # producer's position
+    uint64_t read                # consumer's position
+
+ctypedef void (*exchange_handler)(Exchange*) noexcept nogil
+ctypedef void (*refusal_handler)(Exchange*, uint16_t) noexcept nogil
+ctypedef void (*downstream_handler)(Downstream*) noexcept nogil
+
+cpdef enum WorkerPhase:
+    PHASE_WAITING = 0            # no configuration yet: does not accept
+    PHASE_SERVING = 1
+    PHASE_DRAINING = 2
+
+cdef enum:
+    POOL_BUCKETS = 1024
+
+# Everything one worker owns. Fields are the loop thread's own unless it says otherwise.
+ctypedef struct Worker:
+    EventLoop loop
+    ControlWords* control        # shared memory
+    WorkerBlock* block
+    BufferStock buffers
+    Slab downstreams
+    Slab exchanges
+    Slab upstreams
+    Slab pools
+    Pool* pool_buckets[POOL_BUCKETS]
+    Downstream* closed_clients   # freed at the end of the round
+    Upstream* closed_upstreams
+    Downstream* connections      # all open ones
+    uint64_t connection_count
+    uint64_t connection_limit
+    uint64_t idle_upstreams
+    MappedSnapshot* configuration
+    MappedSnapshot* peers
+    # handed over by the main thread, taken by the loop at the end of a round (atomic exchange)
+    MappedSnapshot* next_configuration
+    MappedSnapshot* next_peers
+    Endpoint wakeup              # eventfd: the main thread has something
+    uint32_t command             # atomic: 0 none, 1 drain, 2 stop
+    uint8_t phase                # WorkerPhase
+    uint8_t accept_paused
+    uint64_t drain_started_ms
+    Timer accept_timer           # try to accept again
+    Timer drain_timer
+    Listener listeners[MAX_LISTENERS]
+    uint32_t listener_count
+    uint64_t random[4]           # xoshiro256** state
+    # log
+    LogRing access_log
+    LogRing error_log
+    uint32_t log_writer_idle     # atomic: the log thread sleeps and wants a wakeup
+    int log_wakeup_fd
+    uint8_t log_finished         # the loop has ended
+    # cached texts, renewed once a second
+    int64_t text_second
+    char date_text[32]           # RFC 9110 §5.6.7
+    uint32_t date_length
+    char log_time_text[32]       # 22/Nov/2026:10:00:00 +0000
+    uint32_t log_time_length
+    # upward calls
+    exchange_handler begin_exchange      # exchange.pyx: a head is complete
+    refusal_handler refuse_exchange      # exchange.pyx: the head cannot be served; answer with this status
+    downstream_handler exchange_finished # downstream.pyx: next request, or close

@@ -1,0 +1,388 @@
+"""What gateway/worker.py sees of the request path: one object that holds a worker and runs its loop.
+
+Which thread may call what: `run` and `write_logs` each have a thread of their own and work without the GIL; all other
+methods belong to the main thread.
+"""
+
+import os
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from posix.unistd cimport close, read, write
+
+from native.completion cimport abort_exchange
+from native.connection cimport *
+from native.downstream cimport (
+    client_close,
+    close_idle_clients,
+    exchange_finished,
+    free_closed_clients,
+    start_accepting,
+    stop_accepting,
+)
+from native.exchange cimport begin_exchange, refuse_exchange
+from native.log cimport log_writer_run, ring_free, ring_init, update_time_texts, wake_log_writer
+from native.loop cimport (
+    Endpoint,
+    Timer,
+    loop_add_listener,
+    loop_close,
+    loop_init,
+    loop_run,
+    loop_update_time,
+    timer_set,
+)
+from native.memory cimport buffer_stock_clear, slab_clear, slab_init
+from native.pool cimport free_closed_upstreams, pools_clear
+from native.router cimport router_runtime_free, router_runtime_new
+from native.shm cimport (
+    SharedState,
+    WORKER_DRAINING,
+    WORKER_SERVING,
+    shared_control,
+    shared_worker,
+)
+from native.snapshot cimport SNAPSHOT_CONFIGURATION, SNAPSHOT_PEERS, SnapshotHeader, snapshot_verify
+from native.sockets cimport set_no_delay
+
+cdef extern from *:
+    """
+    #define TAKE_POINTER(place) __atomic_exchange_n((place), NULL, __ATOMIC_ACQ_REL)
+    #define PUT_POINTER(place, value) __atomic_exchange_n((place), (value), __ATOMIC_ACQ_REL)
+    #define LOAD_WORD(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
+    #define STORE_WORD(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
+    """
+    MappedSnapshot* TAKE_POINTER(MappedSnapshot** place) nogil
+    MappedSnapshot* PUT_POINTER(MappedSnapshot** place, MappedSnapshot* value) nogil
+    uint32_t LOAD_WORD(uint32_t* place) nogil
+    void STORE_WORD(uint32_t* place, uint32_t value) nogil
+    uint8_t LOAD_BYTE "LOAD_WORD" (uint8_t* place) nogil
+    void STORE_BYTE "STORE_WORD" (uint8_t* place, uint8_t value) nogil
+
+cdef extern from "<sys/mman.h>" nogil:
+    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void* address, size_t length)
+    const int PROT_READ, MAP_SHARED, MAP_POPULATE
+    void* const_MAP_FAILED "MAP_FAILED"
+
+cdef enum:
+    ACCESS_RING = 1048576
+    ERROR_RING = 262144
+    COMMAND_NONE = 0
+    COMMAND_DRAIN = 1
+    COMMAND_STOP = 2
+    # While draining, a connection without a request is left open for so long: what the client is sending just now
+    # still gets its answer
+    DRAIN_GRACE_MS = 1000
+    DRAIN_CHECK_MS = 250
+
+
+class SnapshotError(Exception):
+    """A snapshot file cannot be used; the one before stays in force."""
+
+
+# --- the loop thread's side ------------------------------------------------------------------------------------------
+cdef void switch_snapshots(Worker* worker) noexcept nogil:
+    """Between two rounds: new requests use the new snapshots, running ones keep theirs."""
+    cdef MappedSnapshot* fresh = TAKE_POINTER(&worker.next_peers)
+    if fresh != NULL:
+        if worker.peers != NULL:
+            STORE_BYTE(&worker.peers.retired, 1)
+        worker.peers = fresh
+        worker.block.peers_number = fresh.base.number
+    fresh = TAKE_POINTER(&worker.next_configuration)
+    if fresh != NULL:
+        if worker.configuration != NULL:
+            STORE_BYTE(&worker.configuration.retired, 1)
+        worker.configuration = fresh
+        worker.block.configuration_number = fresh.base.number
+    if worker.phase == PHASE_WAITING and worker.peers != NULL and worker.configuration != NULL:
+        worker.phase = PHASE_SERVING
+        start_accepting(worker)
+        worker.block.state = WORKER_SERVING
+
+
+cdef void on_drain_timer(Timer* timer) noexcept nogil:
+    cdef Worker* worker = <Worker*> timer.owner
+    close_idle_clients(worker)
+    timer_set(&worker.loop, timer, worker.loop.now_ms + DRAIN_CHECK_MS)
+
+
+cdef void begin_drain(Worker* worker) noexcept nogil:
+    if worker.phase == PHASE_SERVING and not worker.accept_paused:
+        stop_accepting(worker)
+    worker.phase = PHASE_DRAINING
+    worker.block.state = WORKER_DRAINING
+    worker.drain_timer.on_expire = on_drain_timer
+    worker.drain_timer.owner = worker
+    timer_set(&worker.loop, &worker.drain_timer, worker.loop.now_ms + DRAIN_GRACE_MS)
+
+
+cdef void on_round_end(void* context) noexcept nogil:
+    cdef Worker* worker = <Worker*> context
+    cdef uint32_t command
+    free_closed_clients(worker)
+    free_closed_upstreams(worker)
+    if worker.next_configuration != NULL or worker.next_peers != NULL:
+        switch_snapshots(worker)
+    command = LOAD_WORD(&worker.command)
+    if command == COMMAND_STOP:
+        worker.loop.stop = 1
+    elif command == COMMAND_DRAIN and worker.phase != PHASE_DRAINING:
+        begin_drain(worker)
+    if worker.phase == PHASE_DRAINING and worker.connection_count == 0:
+        worker.loop.stop = 1
+    update_time_texts(worker)
+    wake_log_writer(worker)
+    worker.block.heartbeat = worker.loop.now_ms
+    worker.block.upstream_idle = worker.idle_upstreams
+    worker.block.loop_rounds += 1
+
+
+cdef void on_wakeup(Endpoint* endpoint) noexcept nogil:
+    cdef uint64_t ignored
+    endpoint.readable = 0
+    if read(endpoint.fd, &ignored, 8) < 0:
+        return
+
+
+cdef void close_everything(Worker* worker) noexcept nogil:
+    cdef Downstream* client
+    while worker.connections != NULL:
+        client = worker.connections
+        if client.exchange != NULL:
+            abort_exchange(client.exchange)
+        else:
+            client_close(client)
+    pools_clear(worker)
+    free_closed_clients(worker)
+    free_closed_upstreams(worker)
+    wake_log_writer(worker)
+
+
+# --- the main thread's side ------------------------------------------------------------------------------------------
+cdef class DataPlane:
+    cdef Worker* worker
+    cdef MappedSnapshot* mapped          # all that are mapped
+    cdef SharedState shared
+    cdef int log_descriptors[2]
+
+    def __cinit__(self):
+        self.worker = <Worker*> calloc(1, sizeof(Worker))
+        if self.worker == NULL:
+            raise MemoryError
+
+    def __init__(self, SharedState shared, uint32_t index, *, listeners, uint64_t worker_connections,
+                 int access_log_fd, int error_log_fd, str node_name=""):
+        """`listeners`: (descriptor, port, flags) with flags 1 = shared between workers, 2 = TLS. A log descriptor of -1
+        writes nothing. Raises OSError when the kernel gives no epoll or eventfd descriptor."""
+        cdef Worker* worker = self.worker
+        cdef int result
+        cdef bytes seed = os.urandom(32)
+        self.shared = shared
+        self.log_descriptors[0] = access_log_fd
+        self.log_descriptors[1] = error_log_fd
+        worker.control = shared_control(shared.base)
+        worker.block = shared_worker(shared.base, index)
+        memcpy(worker.random, <const char*> seed, 32)
+        result = loop_init(&worker.loop)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        slab_init(&worker.downstreams, sizeof(Downstream), 256)
+        slab_init(&worker.exchanges, sizeof(Exchange), 16)
+        slab_init(&worker.upstreams, sizeof(Upstream), 64)
+        slab_init(&worker.pools, sizeof(Pool), 32)
+        if ring_init(&worker.access_log, ACCESS_RING) != 0 or ring_init(&worker.error_log, ERROR_RING) != 0:
+            raise MemoryError
+        worker.connection_limit = worker_connections
+        worker.log_wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        worker.wakeup.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        worker.wakeup.on_ready = on_wakeup
+        worker.wakeup.owner = worker
+        loop_add_listener(&worker.loop, &worker.wakeup, False)
+        worker.loop.round_context = worker
+        worker.loop.on_round_end = on_round_end
+        worker.begin_exchange = begin_exchange
+        worker.refuse_exchange = refuse_exchange
+        worker.exchange_finished = exchange_finished
+        self.add_listeners(listeners)
+        self.reset_gauges()
+        update_time_texts(worker)
+
+    cdef add_listeners(self, listeners):
+        cdef Listener* listener
+        if len(listeners) > MAX_LISTENERS:
+            raise ValueError(f"{len(listeners)} listening sockets; at most {MAX_LISTENERS} are allowed")
+        for fd, port, flags in listeners:
+            listener = &self.worker.listeners[self.worker.listener_count]
+            listener.endpoint.fd = fd
+            listener.endpoint.owner = self.worker
+            listener.port = port
+            listener.shared = flags & 1
+            listener.tls = (flags >> 1) & 1
+            os.set_blocking(fd, False)
+            set_no_delay(fd)                             # accepted sockets inherit it
+            self.worker.listener_count += 1
+
+    cdef reset_gauges(self):
+        """A restarted worker goes on with the counters of the one before; its gauges start at nothing."""
+        block = self.worker.block
+        block.connections_active = 0
+        block.connections_reading = 0
+        block.connections_writing = 0
+        block.connections_waiting = 0
+        block.upstream_active = 0
+        block.upstream_idle = 0
+        block.snapshots_mapped = 0
+        block.configuration_number = 0
+        block.peers_number = 0
+
+    def __dealloc__(self):
+        cdef MappedSnapshot* snapshot
+        if self.worker == NULL:
+            return
+        while self.mapped != NULL:
+            snapshot = self.mapped
+            self.mapped = snapshot.next
+            unmap(snapshot)
+        if self.worker.loop.epoll_fd > 0:
+            loop_close(&self.worker.loop)
+            close(self.worker.wakeup.fd)
+            close(self.worker.log_wakeup_fd)
+        buffer_stock_clear(&self.worker.buffers)
+        slab_clear(&self.worker.downstreams)
+        slab_clear(&self.worker.exchanges)
+        slab_clear(&self.worker.upstreams)
+        slab_clear(&self.worker.pools)
+        ring_free(&self.worker.access_log)
+        ring_free(&self.worker.error_log)
+        free(self.worker)
+
+    cdef wake(self):
+        cdef uint64_t one = 1
+        if write(self.worker.wakeup.fd, &one, 8) < 0:
+            pass                                         # the counter is full: the loop is awake anyway
+
+    def load_configuration(self, path):
+        """Map a configuration snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""
+        cdef MappedSnapshot* snapshot = self.map_file(path, SNAPSHOT_CONFIGURATION)
+        with nogil:
+            snapshot.router = router_runtime_new(snapshot.base)
+        if snapshot.router == NULL:
+            unmap(snapshot)
+            raise SnapshotError(f"{path}: a regular expression of the router index does not compile")
+        self.hand_over(&self.worker.next_configuration, snapshot)
+
+    def load_peers(self, path):
+        """Map a peers snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""
+        cdef MappedSnapshot* snapshot = self.map_file(path, SNAPSHOT_PEERS)
+        cdef uint32_t i
+        # sets are numbered below the number of table slots
+        snapshot.turn_count = snapshot.base.peer_slot_count
+        snapshot.turns = <uint32_t*> calloc(snapshot.turn_count + 1, sizeof(uint32_t))
+        if snapshot.turns == NULL:
+            unmap(snapshot)
+            raise MemoryError
+        offsets = os.urandom(4 * snapshot.turn_count)
+        for i in range(snapshot.turn_count):
+            # workers start at different places, so that together they don't favour the first peers
+            snapshot.turns[i] = int.from_bytes(offsets[4 * i:4 * i + 2], "little") % 64
+        self.hand_over(&self.worker.next_peers, snapshot)
+
+    cdef MappedSnapshot* map_file(self, path, uint32_t kind) except NULL:
+        cdef const char* problem
+        cdef MappedSnapshot* snapshot
+        cdef void* base
+        cdef size_t size
+        cdef int fd
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(fd).st_size
+                if size < sizeof(SnapshotHeader):
+                    raise SnapshotError(f"{path}: too short for a snapshot")
+                base = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise SnapshotError(f"{path}: {error.strerror}") from error
+        if base == const_MAP_FAILED:
+            raise SnapshotError(f"{path}: cannot be mapped")
+        with nogil:
+            problem = snapshot_verify(base, size)
+        if problem != NULL or (<SnapshotHeader*> base).kind != kind:
+            munmap(base, size)
+            raise SnapshotError(f"{path}: {problem.decode() if problem != NULL else 'is of the other kind'}")
+        snapshot = <MappedSnapshot*> calloc(1, sizeof(MappedSnapshot))
+        if snapshot == NULL:
+            munmap(base, size)
+            raise MemoryError
+        snapshot.base = <const SnapshotHeader*> base
+        snapshot.size = size
+        return snapshot
+
+    cdef hand_over(self, MappedSnapshot** place, MappedSnapshot* snapshot):
+        snapshot.next = self.mapped
+        self.mapped = snapshot
+        self.worker.block.snapshots_mapped += 1
+        overtaken = PUT_POINTER(place, snapshot)
+        if overtaken != NULL:                            # never came into use
+            overtaken.retired = 1
+        self.wake()
+
+    def housekeeping(self):
+        """Unmap what no request uses any more. Call it about once a second."""
+        cdef MappedSnapshot** place = &self.mapped
+        cdef MappedSnapshot* snapshot
+        while place[0] != NULL:
+            snapshot = place[0]
+            if LOAD_BYTE(&snapshot.retired) and snapshot.users == 0:
+                place[0] = snapshot.next
+                self.worker.block.snapshots_mapped -= 1
+                unmap(snapshot)
+            else:
+                place = &snapshot.next
+
+    def run(self):
+        """The loop. Returns after stop(), or when a drain has finished."""
+        with nogil:
+            loop_update_time(&self.worker.loop)
+            on_round_end(self.worker)
+            loop_run(&self.worker.loop)
+            close_everything(self.worker)
+            STORE_BYTE(&self.worker.log_finished, 1)
+
+    def write_logs(self):
+        """Write log lines until run() has returned and everything is written."""
+        with nogil:
+            log_writer_run(self.worker, self.log_descriptors)
+
+    def drain(self):
+        """Accept no more; every response closes its connection; run() returns when the last one is closed."""
+        STORE_WORD(&self.worker.command, COMMAND_DRAIN)
+        self.wake()
+
+    def stop(self):
+        """Make run() return now."""
+        STORE_WORD(&self.worker.command, COMMAND_STOP)
+        self.wake()
+
+    def reopen_logs(self, int access_log_fd, int error_log_fd):
+        """Write to other descriptors from now on. The caller closes the old ones, after a moment."""
+        self.log_descriptors[0] = access_log_fd
+        self.log_descriptors[1] = error_log_fd
+
+
+cdef void unmap(MappedSnapshot* snapshot) noexcept:
+    if snapshot.router != NULL:
+        router_runtime_free(snapshot.router)
+    free(snapshot.turns)
+    munmap(<void*> snapshot.base, snapshot.size)
+    free(snapshot)
+
+
+def record_sizes():
+    """Bytes per record, for the memory figures in the documentation and tests."""
+    return {"downstream": sizeof(Downstream), "exchange": sizeof(Exchange), "upstream": sizeof(Upstream),
+            "worker": sizeof(Worker)}

@@ -1,0 +1,391 @@
+from libc.errno cimport EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memmove, memset
+from posix.unistd cimport close
+
+from native.client_address cimport format_peer
+from native.connection cimport (
+    CLIENT_CLOSED,
+    CLIENT_EXCHANGE,
+    CLIENT_HEAD,
+    CLIENT_IDLE,
+    CLIENT_LINGER,
+    EXCHANGE_CLOSE_CLIENT,
+    EXCHANGE_LINGER,
+    PHASE_DRAINING,
+    PHASE_SERVING,
+    Exchange,
+    Listener,
+    MappedSnapshot,
+)
+from native.exchange_record cimport exchange_new, exchange_free
+from native.http1 cimport HEAD_COMPLETE, HEAD_INCOMPLETE, HeadLimits, parse_request_head
+from native.loop cimport (
+    Endpoint,
+    Timer,
+    loop_add,
+    loop_add_listener,
+    loop_forget,
+    loop_remove,
+    loop_run_again,
+    timer_clear,
+    timer_remove,
+    timer_set,
+)
+from native.memory cimport (
+    LARGE_BUFFER,
+    SMALL_BUFFER,
+    Buffer,
+    buffer_give,
+    buffer_length,
+    buffer_room,
+    buffer_take,
+    slab_give,
+    slab_take,
+)
+from native.snapshot cimport LiveSettings, snapshot_settings
+from native.sockets cimport accept_from, end_sending, receive
+
+cdef enum:
+    ACCEPTS_PER_ROUND = 64
+    ACCEPT_RETRY_MS = 100        # pause after descriptors ran out
+    LINGER_BYTES = 1048576       # read at most so much from a client that is being closed
+
+
+cdef inline const LiveSettings* settings_of(Worker* worker) noexcept nogil:
+    return snapshot_settings(worker.configuration.base)
+
+
+# --- accepting -------------------------------------------------------------------------------------------------------
+cdef void start_accepting(Worker* worker) noexcept nogil:
+    cdef uint32_t i
+    for i in range(worker.listener_count):
+        worker.listeners[i].endpoint.on_ready = on_listener_ready
+        loop_add_listener(&worker.loop, &worker.listeners[i].endpoint, worker.listeners[i].shared)
+    worker.accept_paused = 0
+
+
+cdef void stop_accepting(Worker* worker) noexcept nogil:
+    cdef uint32_t i
+    for i in range(worker.listener_count):
+        loop_remove(&worker.loop, &worker.listeners[i].endpoint)
+
+
+cdef void pause_accepting(Worker* worker) noexcept nogil:
+    """Connection slots or descriptors are out: clients wait in the backlog until some are free."""
+    if worker.accept_paused:
+        return
+    worker.accept_paused = 1
+    worker.block.accept_pauses += 1
+    stop_accepting(worker)
+    worker.accept_timer.on_expire = on_accept_timer
+    worker.accept_timer.owner = worker
+    timer_set(&worker.loop, &worker.accept_timer, worker.loop.now_ms + ACCEPT_RETRY_MS)
+
+
+cdef void on_accept_timer(Timer* timer) noexcept nogil:
+    cdef Worker* worker = <Worker*> timer.owner
+    if not worker.accept_paused or worker.phase != PHASE_SERVING:
+        return
+    if worker.connection_count >= worker.connection_limit:
+        timer_set(&worker.loop, timer, worker.loop.now_ms + ACCEPT_RETRY_MS)
+        return
+    start_accepting(worker)
+
+
+cdef void on_listener_ready(Endpoint* endpoint) noexcept nogil:
+    cdef Worker* worker = <Worker*> endpoint.owner
+    cdef Listener* listener = <Listener*> endpoint
+    cdef Downstream* client
+    cdef uint8_t address[16]
+    cdef uint8_t family = 0
+    cdef uint16_t port = 0
+    cdef int fd, i
+    endpoint.readable = 0
+    for i in range(ACCEPTS_PER_ROUND):
+        if worker.phase != PHASE_SERVING or worker.accept_paused:
+            return
+        if worker.connection_count >= worker.connection_limit:
+            pause_accepting(worker)
+            return
+        fd = accept_from(endpoint.fd, &family, address, &port)
+        if fd == -EMFILE or fd == -ENFILE or fd == -ENOBUFS or fd == -ENOMEM:
+            pause_accepting(worker)
+            return
+        if fd == -EAGAIN:
+            return
+        if fd < 0:                                       # the client gave up meanwhile
+            continue
+        client = <Downstream*> slab_take(&worker.downstreams)
+        if client == NULL:
+            close(fd)
+            pause_accepting(worker)
+            return
+        open_client(worker, client, listener, fd, family, address, port)
+
+
+cdef void open_client(Worker* worker, Downstream* client, Listener* listener, int fd, uint8_t family,
+                      const uint8_t* address, uint16_t port) noexcept nogil:
+    memset(client, 0, sizeof(Downstream))
+    client.endpoint.fd = fd
+    client.endpoint.writable = 1
+    client.endpoint.owner = worker
+    client.endpoint.on_ready = on_client_ready
+    client.endpoint.timer.on_expire = on_client_timeout
+    client.endpoint.timer.owner = client
+    client.listener = listener
+    client.family = family
+    client.peer_port = port
+    memcpy(client.address, address, 16)
+    format_peer(client)
+    client.next_idle = worker.connections
+    if worker.connections != NULL:
+        worker.connections.previous_idle = client
+    worker.connections = client
+    worker.connection_count += 1
+    worker.block.connections_accepted += 1
+    worker.block.connections_handled += 1
+    worker.block.connections_active = worker.connection_count
+    worker.block.connections_waiting += 1                # CLIENT_IDLE
+    if loop_add(&worker.loop, &client.endpoint) != 0:
+        client_close(client)
+        return
+    timer_set(&worker.loop, &client.endpoint.timer,
+              worker.loop.now_ms + settings_of(worker).client_header_timeout_ms)
+
+
+# --- state and closing -----------------------------------------------------------------------------------------------
+cdef void count_state(Worker* worker, int state, int64_t change) noexcept nogil:
+    if state == CLIENT_IDLE:
+        worker.block.connections_waiting += <uint64_t> change
+    elif state == CLIENT_HEAD:
+        worker.block.connections_reading += <uint64_t> change
+    elif state != CLIENT_CLOSED:
+        worker.block.connections_writing += <uint64_t> change
+
+
+cdef void set_client_state(Downstream* client, int state) noexcept nogil:
+    cdef Worker* worker = <Worker*> client.endpoint.owner
+    count_state(worker, client.state, -1)
+    count_state(worker, state, 1)
+    client.state = <uint8_t> state
+
+
+cdef void client_close(Downstream* client) noexcept nogil:
+    cdef Worker* worker = <Worker*> client.endpoint.owner
+    if client.state == CLIENT_CLOSED:
+        return
+    set_client_state(client, CLIENT_CLOSED)
+    close(client.endpoint.fd)
+    client.endpoint.fd = -1
+    loop_forget(&worker.loop, &client.endpoint)
+    timer_remove(&worker.loop, &client.endpoint.timer)
+    buffer_give(&worker.buffers, client.input)
+    client.input = NULL
+    if client.previous_idle != NULL:
+        client.previous_idle.next_idle = client.next_idle
+    else:
+        worker.connections = client.next_idle
+    if client.next_idle != NULL:
+        client.next_idle.previous_idle = client.previous_idle
+    worker.connection_count -= 1
+    worker.block.connections_active = worker.connection_count
+    client.next_free = worker.closed_clients
+    worker.closed_clients = client
+    if worker.accept_paused and worker.phase == PHASE_SERVING and worker.connection_count < worker.connection_limit:
+        start_accepting(worker)
+
+
+cdef void free_closed_clients(Worker* worker) noexcept nogil:
+    cdef Downstream* client
+    while worker.closed_clients != NULL:
+        client = worker.closed_clients
+        worker.closed_clients = client.next_free
+        slab_give(&worker.downstreams, client)
+
+
+cdef void on_linger_ready(Endpoint* endpoint) noexcept nogil:
+    """Throw away what comes, until the client closes, the time is over or it sends without end."""
+    cdef Downstream* client = <Downstream*> endpoint
+    cdef uint8_t waste[8192]
+    cdef int64_t count
+    cdef int i
+    for i in range(16):
+        count = receive(endpoint.fd, waste, sizeof(waste))
+        if count == -EAGAIN:
+            endpoint.readable = 0
+            return
+        if count <= 0:
+            client_close(client)
+            return
+        client.requests += <uint64_t> count              # no more requests to count: bytes thrown away
+        if client.requests > LINGER_BYTES:
+            client_close(client)
+            return
+    loop_run_again(&(<Worker*> endpoint.owner).loop, endpoint)
+
+
+cdef void on_linger_timeout(Timer* timer) noexcept nogil:
+    client_close(<Downstream*> timer.owner)
+
+
+cdef void client_linger(Downstream* client) noexcept nogil:
+    cdef Worker* worker = <Worker*> client.endpoint.owner
+    set_client_state(client, CLIENT_LINGER)
+    buffer_give(&worker.buffers, client.input)
+    client.input = NULL
+    client.requests = 0
+    end_sending(client.endpoint.fd)
+    client.endpoint.on_ready = on_linger_ready
+    client.endpoint.timer.on_expire = on_linger_timeout
+    timer_set(&worker.loop, &client.endpoint.timer, worker.loop.now_ms + settings_of(worker).lingering_timeout_ms)
+    loop_run_again(&worker.loop, &client.endpoint)
+
+
+cdef void close_idle_clients(Worker* worker) noexcept nogil:
+    cdef Downstream* client = worker.connections
+    cdef Downstream* following
+    while client != NULL:
+        following = client.next_idle
+        if client.state == CLIENT_IDLE and not client.endpoint.readable:
+            client_close(client)
+        client = following
+
+
+# --- collecting heads ------------------------------------------------------------------------------------------------
+cdef bint ensure_input_room(Downstream* client, uint32_t room) noexcept nogil:
+    cdef Worker* worker = <Worker*> client.endpoint.owner
+    cdef Buffer* old = client.input
+    cdef Buffer* bigger
+    cdef uint32_t length = buffer_length(old)
+    if buffer_room(old) >= room:
+        return True
+    if old.start > 0 and old.capacity - length >= room:
+        memmove(&old.data[0], &old.data[0] + old.start, length)
+        old.start = 0
+        old.end = length
+        return True
+    bigger = buffer_take(&worker.buffers, length + room)
+    if bigger == NULL:
+        return False
+    memcpy(&bigger.data[0], &old.data[0] + old.start, length)
+    bigger.end = length
+    buffer_give(&worker.buffers, old)
+    client.input = bigger
+    return True
+
+
+cdef bint parse_input(Downstream* client) noexcept nogil:
+    """Look at what has been received. True when a request begins or the connection is gone: the caller returns."""
+    cdef Worker* worker = <Worker*> client.endpoint.owner
+    cdef Buffer* input = client.input
+    cdef const LiveSettings* settings
+    cdef HeadLimits limits
+    cdef Exchange* exchange = client.exchange
+    cdef int result
+    if exchange == NULL:
+        exchange = exchange_new(worker, client)
+        if exchange == NULL:
+            client_close(client)
+            return True
+        set_client_state(client, CLIENT_HEAD)
+        timer_set(&worker.loop, &client.endpoint.timer,
+                  worker.loop.now_ms + exchange.settings.client_header_timeout_ms)
+    settings = exchange.settings
+    limits.max_line = settings.max_request_line
+    limits.max_head = settings.max_request_head
+    result = parse_request_head(&input.data[0] + input.start, buffer_length(input), &exchange.request, &limits)
+    if result == HEAD_INCOMPLETE:
+        return False
+    set_client_state(client, CLIENT_EXCHANGE)
+    if result == HEAD_COMPLETE:
+        worker.begin_exchange(exchange)
+    else:
+        worker.block.bad_requests += 1
+        worker.refuse_exchange(exchange, <uint16_t> -result)
+    return True
+
+
+cdef void drop_client(Downstream* client) noexcept nogil:
+    """The client went away before its request was complete."""
+    if client.exchange != NULL:
+        exchange_free(client.exchange)
+        client.exchange = NULL
+    client_close(client)
+
+
+cdef void on_client_ready(Endpoint* endpoint) noexcept nogil:
+    """Between requests, or in the middle of a head."""
+    cdef Downstream* client = <Downstream*> endpoint
+    cdef Worker* worker = <Worker*> endpoint.owner
+    cdef Buffer* input
+    cdef uint32_t room
+    cdef int64_t count
+    if client.state == CLIENT_IDLE and client.input != NULL and buffer_length(client.input) > 0:
+        # a pipelined request came along with the one before
+        if parse_input(client):
+            return
+    while endpoint.readable:
+        if client.input == NULL:
+            client.input = buffer_take(&worker.buffers, SMALL_BUFFER)
+        if client.input == NULL or (buffer_room(client.input) == 0 and not ensure_input_room(client, SMALL_BUFFER)):
+            drop_client(client)
+            return
+        input = client.input
+        room = buffer_room(input)
+        count = receive(endpoint.fd, &input.data[0] + input.end, room)
+        if count == -EAGAIN:
+            endpoint.readable = 0
+            break
+        if count <= 0:
+            drop_client(client)
+            return
+        # a short read means that the socket is empty, unless the end of the stream is still to be read
+        if <uint32_t> count < room and not endpoint.peer_closed:
+            endpoint.readable = 0
+        input.end += <uint32_t> count
+        if parse_input(client):
+            return
+    if client.state == CLIENT_IDLE and client.input != NULL and buffer_length(client.input) == 0:
+        buffer_give(&worker.buffers, client.input)
+        client.input = NULL
+
+
+cdef void on_client_timeout(Timer* timer) noexcept nogil:
+    cdef Downstream* client = <Downstream*> timer.owner
+    cdef Worker* worker = <Worker*> client.endpoint.owner
+    if client.state == CLIENT_HEAD:
+        worker.block.timeouts += 1
+        set_client_state(client, CLIENT_EXCHANGE)
+        worker.refuse_exchange(client.exchange, 408)
+        return
+    client_close(client)
+
+
+cdef void exchange_finished(Downstream* client) noexcept nogil:
+    cdef Worker* worker = <Worker*> client.endpoint.owner
+    cdef Exchange* exchange = client.exchange
+    cdef uint32_t flags = exchange.flags
+    cdef uint32_t used = exchange.input_used
+    cdef const LiveSettings* settings = settings_of(worker)
+    exchange_free(exchange)
+    client.exchange = NULL
+    client.requests += 1
+    if flags & EXCHANGE_CLOSE_CLIENT or client.endpoint.failed:
+        if flags & EXCHANGE_LINGER and not client.endpoint.failed:
+            client_linger(client)
+        else:
+            client_close(client)
+        return
+    set_client_state(client, CLIENT_IDLE)
+    client.endpoint.on_ready = on_client_ready
+    client.endpoint.timer.on_expire = on_client_timeout
+    timer_set(&worker.loop, &client.endpoint.timer, worker.loop.now_ms + settings.keepalive_timeout_ms)
+    client.input.start += used
+    if buffer_length(client.input) == 0:
+        buffer_give(&worker.buffers, client.input)
+        client.input = NULL
+        if client.endpoint.readable:
+            loop_run_again(&worker.loop, &client.endpoint)
+    else:
+        loop_run_again(&worker.loop, &client.endpoint)

@@ -1,0 +1,653 @@
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from native.answers cimport ANSWER_NEGOTIATED, ANSWER_SERVER, AnswerStyle, build_answer, build_https_redirect
+from native.balancer cimport choose_peer, peer_failed
+from native.client_address cimport find_client_address
+from native.completion cimport abort_exchange, complete_exchange, release_upstream
+from native.connection cimport *
+from native.headers cimport HEADER_CONTENT_TYPE, HEADER_X_FORWARDED_PROTO, HeaderField
+from native.http1 cimport (
+    BODY_CHUNKED,
+    BODY_LENGTH,
+    BODY_NONE,
+    METHOD_CONNECT,
+    METHOD_LOCK,
+    METHOD_PATCH,
+    METHOD_POST,
+    TARGET_ASTERISK,
+    response_head_reset,
+    chunk_decoder_reset,
+)
+from native.log cimport LOG_ERROR, LOG_INFO, LOG_WARN, log_error
+from native.loop cimport Endpoint, Timer, loop_run_again, timer_clear, timer_set
+from native.memory cimport buffer_give, buffer_length, buffer_take
+from native.pool cimport pool_connect, pool_take, upstream_close
+from native.request_flow cimport *
+from native.request_head cimport build_request_head
+from native.response_flow cimport *
+from native.response_head cimport build_interim_head, build_response_head, reserve_out
+from native.router cimport RouteQuery, router_match
+from native.snapshot cimport (
+    NO_INDEX,
+    PEERS_NO_TARGETS,
+    PEERS_READY,
+    PEERS_RESOLVE_ERROR,
+    PROTOCOL_GRPC,
+    PROTOCOL_GRPCS,
+    PROTOCOL_HTTP,
+    PROTOCOL_HTTPS,
+    ROUTE_REQUEST_BUFFERING,
+    snapshot_peer_set,
+    snapshot_route,
+    snapshot_service,
+    snapshot_text,
+)
+from native.sockets cimport is_quiet, socket_error
+from native.text cimport is_text, put_text
+from native.tunnel cimport begin_tunnel
+from native.uri cimport normalize_path
+
+# Functions that may end the exchange, or move it to another connection, answer whether the caller may go on with it.
+cdef enum:
+    GONE = 0
+    ALIVE = 1
+
+cpdef enum UpstreamFailure:
+    FAILURE_CONNECT = 0          # refused, unreachable: 502
+    FAILURE_CLOSED = 1           # reset or closed before the response was complete: 502
+    FAILURE_MALFORMED = 2        # not HTTP/1.x: 502
+    FAILURE_TIMEOUT = 3          # connecting, sending or waiting took too long: 504
+
+
+# --- answers of the gateway ------------------------------------------------------------------------------------------
+cdef void settle_connection(Exchange* exchange) noexcept nogil:
+    """Before an own answer: skip a request body that has arrived already, else close after the answer."""
+    cdef uint64_t available
+    if exchange.flags & EXCHANGE_BODY_COMPLETE:
+        return
+    if exchange.request.body_kind == BODY_LENGTH and exchange.body == NULL and exchange.body_received == 0:
+        available = buffer_length(exchange.client.input) - exchange.request.parsed
+        if available >= exchange.request.content_length:
+            exchange.input_used = exchange.request.parsed + <uint32_t> exchange.request.content_length
+            exchange.flags |= EXCHANGE_BODY_COMPLETE
+            return
+    exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
+
+
+cdef void send_answer(Exchange* exchange) noexcept nogil:
+    if exchange.out == NULL:                             # memory is out
+        abort_exchange(exchange)
+        return
+    exchange.flags |= EXCHANGE_RESPONSE_STARTED | EXCHANGE_RESPONSE_COMPLETE
+    exchange.client.endpoint.on_ready = on_client_ready
+    exchange.client.endpoint.timer.on_expire = on_client_timeout
+    timer_clear(&exchange.client.endpoint.timer)
+    advance_response(exchange)
+
+
+cdef void answer(Exchange* exchange, uint16_t status, const char* message, AnswerStyle style,
+                 const char* extra) noexcept nogil:
+    """Respond from here, without the upstream. Ends the exchange once the client has taken it."""
+    if exchange.worker.phase == PHASE_DRAINING:
+        exchange.flags |= EXCHANGE_CLOSE_CLIENT
+    settle_connection(exchange)
+    build_answer(exchange, status, message, style, extra)
+    send_answer(exchange)
+
+
+cdef void refuse_exchange(Exchange* exchange, uint16_t status) noexcept nogil:
+    exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
+    exchange.input_used = 0
+    log_error(exchange.worker, LOG_INFO, exchange, b"client sent a request that is refused", NULL, 0)
+    build_answer(exchange, status, NULL, ANSWER_SERVER, NULL)
+    send_answer(exchange)
+
+
+# --- phase: route ----------------------------------------------------------------------------------------------------
+cdef bint normalize_request_path(Exchange* exchange) noexcept nogil:
+    """Fill exchange.path. False: the path is refused with 400."""
+    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
+    cdef const uint8_t* path = head + exchange.request.path_offset
+    cdef uint32_t length = exchange.request.path_length
+    cdef int32_t normalized
+    if exchange.request.target_form == TARGET_ASTERISK:
+        exchange.path = exchange.inline_path
+        exchange.path[0] = 42                            # "*"
+        exchange.path_length = 1
+        return True
+    if length == 0:
+        path = <const uint8_t*> b"/"
+        length = 1
+    if length < INLINE_PATH:
+        exchange.path = exchange.inline_path
+    else:
+        exchange.path_buffer = buffer_take(&exchange.worker.buffers, length + 1)
+        if exchange.path_buffer == NULL:
+            return False
+        exchange.path = &exchange.path_buffer.data[0]
+    normalized = normalize_path(path, length, exchange.path)
+    if normalized < 0:
+        return False
+    exchange.path_length = <uint32_t> normalized
+    return True
+
+
+cdef void find_scheme(Exchange* exchange) noexcept nogil:
+    """https when the connection is, or when a trusted proxy says so (X-Forwarded-Proto)."""
+    cdef const uint8_t* head
+    cdef const HeaderField* field
+    cdef uint32_t i
+    exchange.https = exchange.client.listener.tls
+    if not exchange.client.peer_trusted:
+        return
+    head = &exchange.client.input.data[0] + exchange.client.input.start
+    for i in range(exchange.request.header_count):
+        field = &exchange.request.headers[i]
+        if field.known == HEADER_X_FORWARDED_PROTO:
+            exchange.https = is_text(head + field.value_offset, field.value_length, b"https", 5)
+            return
+
+
+cdef bint find_route(Exchange* exchange) noexcept nogil:
+    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
+    cdef RouteQuery query
+    query.method = head + exchange.request.method_offset
+    query.method_length = exchange.request.method_length
+    query.host = head + exchange.request.host_offset
+    query.host_length = exchange.request.host_length if exchange.request.has_host else 0
+    query.port = exchange.request.port or exchange.client.listener.port
+    query.https = exchange.https
+    query.path = exchange.path
+    query.path_length = exchange.path_length
+    query.query = head + exchange.request.query_offset
+    query.query_length = exchange.request.query_length
+    query.sni = NULL
+    query.sni_length = 0
+    query.head = head
+    query.headers = exchange.request.headers
+    query.header_count = exchange.request.header_count
+    if not router_match(exchange.configuration.base, exchange.configuration.router, &query, &exchange.match):
+        return False
+    exchange.route = snapshot_route(exchange.configuration.base, exchange.match.route)
+    if exchange.route.service != NO_INDEX:
+        exchange.service = snapshot_service(exchange.configuration.base, exchange.route.service)
+    return True
+
+
+cdef bint is_grpc_content(Exchange* exchange) noexcept nogil:
+    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
+    cdef const HeaderField* field
+    cdef uint32_t i
+    for i in range(exchange.request.header_count):
+        field = &exchange.request.headers[i]
+        if field.known == HEADER_CONTENT_TYPE:
+            return field.value_length >= 16 and is_text(head + field.value_offset, 16, b"application/grpc", 16)
+    return False
+
+
+cdef bint protocol_allowed(Exchange* exchange) noexcept nogil:
+    """Answer here when the route does not serve the request's protocol (proxying.md §1). True: go on."""
+    cdef uint8_t protocols = exchange.route.protocols
+    if not protocols & (PROTOCOL_HTTP | PROTOCOL_HTTPS):
+        if is_grpc_content(exchange):
+            answer(exchange, 426, b"Please use HTTP2 protocol", ANSWER_NEGOTIATED,
+                   b"Upgrade: HTTP/2\r\n")
+        else:
+            answer(exchange, 415, b"Non-gRPC request matched gRPC route", ANSWER_NEGOTIATED, NULL)
+        return False
+    if protocols & PROTOCOL_HTTP or exchange.https:
+        return True
+    if exchange.route.https_redirect_status == 426:
+        answer(exchange, 426, b"Please use HTTPS protocol", ANSWER_NEGOTIATED,
+               b"Upgrade: TLS/1.2, HTTP/1.1\r\n")
+        return False
+    settle_connection(exchange)
+    build_https_redirect(exchange, exchange.route.https_redirect_status)
+    send_answer(exchange)
+    return False
+
+
+cdef void begin_exchange(Exchange* exchange) noexcept nogil:
+    cdef Downstream* client = exchange.client
+    cdef Worker* worker = exchange.worker
+    client.endpoint.on_ready = on_client_ready
+    client.endpoint.timer.on_expire = on_client_timeout
+    timer_clear(&client.endpoint.timer)
+    exchange.input_used = exchange.request.parsed
+    exchange.request_bytes = exchange.request.parsed
+    if exchange.request.body_kind == BODY_NONE:
+        exchange.flags |= EXCHANGE_BODY_COMPLETE
+    if not exchange.request.keep_alive or worker.phase == PHASE_DRAINING \
+            or (exchange.settings.keepalive_requests and client.requests + 1 >= exchange.settings.keepalive_requests):
+        exchange.flags |= EXCHANGE_CLOSE_CLIENT
+    find_client_address(exchange)
+    if not normalize_request_path(exchange):
+        exchange.flags |= EXCHANGE_CLOSE_CLIENT
+        answer(exchange, 400, NULL, ANSWER_SERVER, NULL)
+        return
+    find_scheme(exchange)
+    if not find_route(exchange):
+        answer(exchange, 404, b"no Route matched with those values", ANSWER_NEGOTIATED, NULL)
+        return
+    if not protocol_allowed(exchange):
+        return
+    if exchange.service == NULL:
+        answer(exchange, 503, b"no Service found with those values", ANSWER_NEGOTIATED, NULL)
+        return
+    if exchange.settings.client_max_body_size and exchange.request.body_kind == BODY_LENGTH \
+            and exchange.request.content_length > exchange.settings.client_max_body_size:
+        answer(exchange, 413, NULL, ANSWER_SERVER, NULL)
+        return
+    if exchange.flags & EXCHANGE_BODY_COMPLETE:
+        start_upstream(exchange)
+    else:
+        collect_body(exchange, start_body(exchange))
+
+
+# --- phase: request body ---------------------------------------------------------------------------------------------
+cdef bint body_may_wait(Exchange* exchange) noexcept nogil:
+    """Small bodies are received whole before the upstream is involved: a slow client does not hold a peer's
+    connection, and a retry can send them again. Larger ones, and routes with request_buffering off, stream."""
+    cdef uint64_t held = exchange.settings.client_body_buffer_size
+    if not exchange.route.flags & ROUTE_REQUEST_BUFFERING:
+        return False
+    if exchange.request.body_kind == BODY_LENGTH:
+        return exchange.request.content_length <= held
+    return exchange.body_received <= held
+
+
+cdef void send_continue(Exchange* exchange) noexcept nogil:
+    """100 Continue, once the gateway wants the body (RFC 9110 §10.1.1)."""
+    if not exchange.request.expect_continue or exchange.request.minor_version == 0 \
+            or exchange.flags & EXCHANGE_CONTINUE_SENT or exchange.body_received > 0:
+        return
+    exchange.flags |= EXCHANGE_CONTINUE_SENT
+    if reserve_out(exchange, 64):
+        put_text(exchange.out, b"HTTP/1.1 100 Continue\r\n\r\n")
+        flush_client(exchange)
+
+
+cdef int collect_body(Exchange* exchange, int progress) noexcept nogil:
+    """Follow up what start_body or receive_body said. ALIVE: the exchange goes on with its current connection."""
+    if progress < 0:
+        if progress == BODY_CLIENT_GONE:
+            abort_exchange(exchange)
+            return GONE
+        if exchange.flags & EXCHANGE_RESPONSE_STARTED:
+            abort_exchange(exchange)
+            return GONE
+        if exchange.upstream != NULL:
+            drop_upstream(exchange)
+        exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
+        # made before the upstream's answer: the gateway speaks for itself
+        exchange.flags &= ~<uint32_t> EXCHANGE_BALANCED
+        answer(exchange, <uint16_t> -progress, NULL, ANSWER_SERVER, NULL)
+        return GONE
+    if progress == BODY_WAITING:
+        send_continue(exchange)
+        timer_set(&exchange.worker.loop, &exchange.client.endpoint.timer,
+                  exchange.worker.loop.now_ms + exchange.settings.client_body_timeout_ms)
+    elif progress == BODY_FINISHED:
+        timer_clear(&exchange.client.endpoint.timer)
+    if exchange.upstream == NULL:
+        if progress == BODY_FINISHED or progress == BODY_FULL or not body_may_wait(exchange):
+            start_upstream(exchange)
+            return GONE
+    return ALIVE
+
+
+# --- phase: balance and connect --------------------------------------------------------------------------------------
+cdef void drop_upstream(Exchange* exchange) noexcept nogil:
+    upstream_close(exchange.worker, exchange.upstream)
+    exchange.upstream = NULL
+    exchange.worker.block.upstream_active -= 1
+
+
+cdef bint find_peer_set(Exchange* exchange) noexcept nogil:
+    """Answer here when the service's host leads nowhere (proxying.md §4). True: there are peers."""
+    exchange.peer_set = snapshot_peer_set(exchange.peers.base, exchange.service.peer_key)
+    if exchange.peer_set != NULL and exchange.peer_set.state == PEERS_READY:
+        return True
+    if exchange.peer_set != NULL and exchange.peer_set.state == PEERS_NO_TARGETS:
+        answer(exchange, 503, b"failure to get a peer from the ring-balancer", ANSWER_NEGOTIATED, NULL)
+    elif exchange.peer_set != NULL and exchange.peer_set.state == PEERS_RESOLVE_ERROR:
+        log_error(exchange.worker, LOG_ERROR, exchange, b"name resolution failed",
+                  snapshot_text(exchange.configuration.base, exchange.service.host), exchange.service.host.length)
+        answer(exchange, 500, NULL, ANSWER_NEGOTIATED, NULL)
+    else:
+        log_error(exchange.worker, LOG_ERROR, exchange, b"name resolution failed",
+                  snapshot_text(exchange.configuration.base, exchange.service.host), exchange.service.host.length)
+        answer(exchange, 503, b"name resolution failed", ANSWER_NEGOTIATED, NULL)
+    return False
+
+
+cdef bint is_idempotent(Exchange* exchange) noexcept nogil:
+    """What nginx calls so: everything but POST, LOCK and PATCH."""
+    cdef uint8_t method = exchange.request.method
+    return method != METHOD_POST and method != METHOD_LOCK and method != METHOD_PATCH
+
+
+cdef void adopt_upstream(Exchange* exchange, Upstream* upstream) noexcept nogil:
+    exchange.upstream = upstream
+    upstream.exchange = exchange
+    upstream.requests += 1
+    upstream.endpoint.on_ready = on_upstream_ready
+    upstream.endpoint.timer.on_expire = on_upstream_timeout
+    exchange.worker.block.upstream_active += 1
+
+
+cdef Upstream* connection_to_peer(Exchange* exchange) noexcept nogil:
+    """A connection from the pool, or a new one. A request that must not be sent twice only gets an idle connection
+    that is certainly still open."""
+    cdef Upstream* upstream
+    while True:
+        upstream = pool_take(exchange.worker, exchange.peer)
+        if upstream == NULL:
+            return pool_connect(exchange.worker, exchange.peer)
+        if is_idempotent(exchange) or is_quiet(upstream.endpoint.fd):
+            return upstream
+        upstream_close(exchange.worker, upstream)
+
+
+cdef int connect_upstream(Exchange* exchange) noexcept nogil:
+    """Try peers until a connection stands or is under way. The exchange is answered when all tries are used up."""
+    cdef Worker* worker = exchange.worker
+    cdef Upstream* upstream
+    cdef int refused
+    while True:
+        exchange.peer = choose_peer(exchange)
+        if exchange.peer == NULL:
+            answer(exchange, 503, b"failure to get a peer from the ring-balancer", ANSWER_NEGOTIATED, NULL)
+            return GONE
+        exchange.balanced_ms = worker.loop.now_ms
+        exchange.flags |= EXCHANGE_BALANCED
+        exchange.flags &= ~<uint32_t> EXCHANGE_CHUNK_REQUEST
+        if exchange.request.body_kind == BODY_CHUNKED and not exchange.flags & EXCHANGE_BODY_COMPLETE:
+            exchange.flags |= EXCHANGE_CHUNK_REQUEST
+        refused = build_request_head(exchange)
+        if refused:
+            exchange.flags &= ~<uint32_t> EXCHANGE_BALANCED
+            answer(exchange, <uint16_t> refused, NULL, ANSWER_SERVER, NULL)
+            return GONE
+        rewind_request(exchange)
+        upstream = connection_to_peer(exchange)
+        if upstream == NULL:
+            log_error(worker, LOG_ERROR, exchange, b"no descriptor or memory for a connection to the upstream", NULL, 0)
+            answer(exchange, 503, NULL, ANSWER_SERVER, NULL)
+            return GONE
+        if upstream.state != UPSTREAM_CLOSED:
+            break
+        log_failure(exchange, FAILURE_CONNECT)
+        worker.block.upstream_failures += 1
+        peer_failed(exchange)
+        exchange.tries += 1
+        if exchange.tries > exchange.service.retries:
+            answer(exchange, 502, NULL, ANSWER_SERVER, NULL)
+            return GONE
+        worker.block.upstream_retries += 1
+    adopt_upstream(exchange, upstream)
+    if upstream.state == UPSTREAM_CONNECTING:
+        timer_set(&worker.loop, &upstream.endpoint.timer, worker.loop.now_ms + exchange.service.connect_timeout_ms)
+    return ALIVE
+
+
+cdef void start_upstream(Exchange* exchange) noexcept nogil:
+    if not find_peer_set(exchange):
+        return
+    if connect_upstream(exchange) and exchange.upstream.state == UPSTREAM_ACTIVE:
+        advance_request(exchange)
+
+
+# --- phase: failure of a try -----------------------------------------------------------------------------------------
+cdef void log_failure(Exchange* exchange, UpstreamFailure failure) noexcept nogil:
+    cdef const char* text = b"upstream closed the connection before its response was complete"
+    if failure == FAILURE_CONNECT:
+        text = b"connect to upstream failed"
+    elif failure == FAILURE_MALFORMED:
+        text = b"upstream sent a malformed response"
+    elif failure == FAILURE_TIMEOUT:
+        text = b"upstream timed out"
+    log_error(exchange.worker, LOG_ERROR, exchange, text,
+              <const char*> exchange.peers.base + exchange.peer.name.offset, exchange.peer.name.length)
+
+
+cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept nogil:
+    """A try has failed. Another connection is tried when the request may be sent again, else the client is told; a
+    response that has begun is cut off, so that the client sees that it is incomplete."""
+    cdef Worker* worker = exchange.worker
+    cdef bint stale = exchange.upstream.reused and failure == FAILURE_CLOSED \
+        and (exchange.upstream.input == NULL or buffer_length(exchange.upstream.input) == 0)
+    cdef bint sent = (exchange.flags & EXCHANGE_ANY_SENT) != 0
+    worker.block.upstream_failures += 1
+    if failure == FAILURE_TIMEOUT:
+        worker.block.timeouts += 1
+    if not stale:
+        log_failure(exchange, failure)
+    if exchange.flags & EXCHANGE_RESPONSE_STARTED:
+        abort_exchange(exchange)
+        return
+    drop_upstream(exchange)
+    if exchange.flags & EXCHANGE_REPLAYABLE and (not sent or is_idempotent(exchange)):
+        if not stale:
+            # a try on a kept-alive connection that the peer had closed already does not count (corrections.md, 4)
+            exchange.tries += 1
+            peer_failed(exchange)
+        if exchange.tries <= exchange.service.retries:
+            worker.block.upstream_retries += 1
+            response_head_reset(&exchange.response)
+            chunk_decoder_reset(&exchange.response_chunks)
+            if connect_upstream(exchange):
+                # from the loop, not from here: a chain of failures must not become a chain of calls
+                loop_run_again(&worker.loop, &exchange.upstream.endpoint)
+            return
+    answer(exchange, 504 if failure == FAILURE_TIMEOUT else 502, NULL, ANSWER_SERVER, NULL)
+
+
+# --- phase: send the request -----------------------------------------------------------------------------------------
+cdef int advance_request(Exchange* exchange) noexcept nogil:
+    """Receive from the client and send to the upstream as far as both allow. ALIVE: same connection, go on."""
+    cdef Worker* worker = exchange.worker
+    cdef Upstream* upstream = exchange.upstream
+    cdef int progress
+    cdef int turn = 0
+    while True:
+        if turn == RELAY_BUDGET:
+            loop_run_again(&worker.loop, &upstream.endpoint)
+            return ALIVE
+        turn += 1
+        if not exchange.flags & EXCHANGE_BODY_COMPLETE:
+            progress = receive_body(exchange)
+            if not collect_body(exchange, progress):
+                return GONE
+        if upstream == NULL or upstream.state != UPSTREAM_ACTIVE:
+            return ALIVE
+        progress = send_request(exchange)
+        if progress == SEND_FAILED:
+            # the peer may have answered before it closed: its response is worth more than the error
+            upstream.endpoint.readable = 1
+            upstream.endpoint.failed = 1
+            exchange.flags |= EXCHANGE_REQUEST_SENT
+            loop_run_again(&worker.loop, &upstream.endpoint)
+            return ALIVE
+        if progress == SEND_FINISHED:
+            timer_set(&worker.loop, &upstream.endpoint.timer, worker.loop.now_ms + exchange.service.read_timeout_ms)
+            return ALIVE
+        if progress == SEND_BLOCKED:
+            timer_set(&worker.loop, &upstream.endpoint.timer, worker.loop.now_ms + exchange.service.write_timeout_ms)
+            return ALIVE
+        # SEND_HUNGRY: it is the client's turn, under its own limit
+        timer_clear(&upstream.endpoint.timer)
+        if not exchange.client.endpoint.readable:
+            return ALIVE
+
+
+# --- phase: response -------------------------------------------------------------------------------------------------
+cdef void discard_response(Exchange* exchange) noexcept nogil:
+    """Forget a response of which the client has seen nothing."""
+    if exchange.out != NULL:
+        exchange.out.start = 0
+        exchange.out.end = 0
+    exchange.relay_length = 0
+    exchange.relay_suffix = NULL
+    exchange.relay_suffix_length = 0
+    exchange.response_head_done = 0
+    exchange.head_received_ms = 0
+    exchange.body_sent = 0
+    exchange.flags &= ~<uint32_t> (EXCHANGE_RESPONSE_COMPLETE | EXCHANGE_CHUNK_RESPONSE)
+
+
+cdef int begin_response(Exchange* exchange) noexcept nogil:
+    """The final head is there: decide on framing and write the client's head."""
+    cdef bint interim_pending
+    cdef int result
+    exchange.response_head_done = 1
+    exchange.head_received_ms = exchange.worker.loop.now_ms
+    if exchange.worker.phase == PHASE_DRAINING:
+        exchange.flags |= EXCHANGE_CLOSE_CLIENT
+    if exchange.response.status == 101:
+        if not exchange.request.upgrade_websocket or not exchange.response.upgrade:
+            upstream_failed(exchange, FAILURE_MALFORMED)
+            return GONE
+    else:
+        frame_response(exchange)
+        if not exchange.flags & EXCHANGE_REQUEST_SENT:
+            # an early answer: the rest of the request is of no interest (RFC 9112 §9.5)
+            exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
+            timer_clear(&exchange.client.endpoint.timer)
+    interim_pending = flush_pending(exchange)
+    result = RESPONSE_MALFORMED if build_response_head(exchange) != 0 else RESPONSE_DATA
+    if result == RESPONSE_DATA and exchange.response.status != 101:
+        result = relay_first(exchange)
+    if result == RESPONSE_MALFORMED or result == RESPONSE_CLOSED:
+        # nothing of it has been sent yet: the client gets a clean answer
+        if interim_pending:
+            abort_exchange(exchange)
+        else:
+            discard_response(exchange)
+            upstream_failed(exchange, FAILURE_MALFORMED)
+        return GONE
+    exchange.status = exchange.response.status
+    exchange.flags |= EXCHANGE_RESPONSE_STARTED
+    if exchange.response.status == 101:
+        begin_tunnel(exchange)
+        return GONE
+    return ALIVE
+
+
+cdef int advance_head(Exchange* exchange) noexcept nogil:
+    """Receive the response's head. ALIVE: done, or nothing more to read for now."""
+    cdef Upstream* upstream = exchange.upstream
+    cdef int result
+    while True:
+        result = receive_response_head(exchange)
+        if result == RESPONSE_WAITING:
+            return ALIVE
+        if result == RESPONSE_CLOSED:
+            upstream_failed(exchange, FAILURE_CLOSED)
+            return GONE
+        if result == RESPONSE_MALFORMED:
+            upstream_failed(exchange, FAILURE_MALFORMED)
+            return GONE
+        if exchange.response.status >= 200 or exchange.response.status == 101:
+            return begin_response(exchange)
+        # interim: the gateway answered Expect itself; the others go to clients that know them (RFC 9110 §15.2)
+        if exchange.response.status != 100 and exchange.request.minor_version == 1:
+            if build_interim_head(exchange) != 0:
+                upstream_failed(exchange, FAILURE_MALFORMED)
+                return GONE
+        drop_interim(exchange)
+
+
+cdef void advance_response(Exchange* exchange) noexcept nogil:
+    """Move the response along: flush what waits for the client, then read more, in turns."""
+    cdef Worker* worker = exchange.worker
+    cdef Upstream* upstream
+    cdef int result
+    cdef int turn = 0
+    while True:
+        if flush_pending(exchange):
+            result = flush_client(exchange)
+            if result == FLUSH_FAILED:
+                abort_exchange(exchange)
+                return
+            if result == FLUSH_BLOCKED:
+                timer_set(&worker.loop, &exchange.client.endpoint.timer,
+                          worker.loop.now_ms + exchange.settings.send_timeout_ms)
+                if exchange.upstream != NULL:
+                    timer_clear(&exchange.upstream.endpoint.timer)
+                return
+            if exchange.flags & EXCHANGE_RESPONSE_STARTED:
+                timer_clear(&exchange.client.endpoint.timer)
+        if exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
+            complete_exchange(exchange)
+            return
+        upstream = exchange.upstream
+        if upstream == NULL:
+            return
+        if turn == RELAY_BUDGET:
+            loop_run_again(&worker.loop, &upstream.endpoint)
+            return
+        turn += 1
+        if not exchange.response_head_done:
+            if not advance_head(exchange):
+                return
+            if exchange.response_head_done or flush_pending(exchange):
+                continue
+            return
+        result = relay_response(exchange)
+        if result == RESPONSE_WAITING:
+            timer_set(&worker.loop, &upstream.endpoint.timer, worker.loop.now_ms + exchange.service.read_timeout_ms)
+            return
+        if result != RESPONSE_DATA:
+            upstream_failed(exchange, FAILURE_CLOSED if result == RESPONSE_CLOSED else FAILURE_MALFORMED)
+            return
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+cdef void on_client_ready(Endpoint* endpoint) noexcept nogil:
+    cdef Exchange* exchange = (<Downstream*> endpoint).exchange
+    if endpoint.failed:
+        abort_exchange(exchange)
+        return
+    if not exchange.flags & (EXCHANGE_BODY_COMPLETE | EXCHANGE_RESPONSE_STARTED) and endpoint.readable:
+        if not advance_request(exchange):
+            return
+    if flush_pending(exchange) and endpoint.writable:
+        advance_response(exchange)
+
+
+cdef void on_upstream_ready(Endpoint* endpoint) noexcept nogil:
+    cdef Upstream* upstream = <Upstream*> endpoint
+    cdef Exchange* exchange = upstream.exchange
+    if upstream.state == UPSTREAM_CONNECTING:
+        if not endpoint.writable and not endpoint.failed:
+            return
+        if socket_error(endpoint.fd) != 0:
+            upstream_failed(exchange, FAILURE_CONNECT)
+            return
+        upstream.state = UPSTREAM_ACTIVE
+    if not exchange.flags & (EXCHANGE_REQUEST_SENT | EXCHANGE_RESPONSE_STARTED) and endpoint.writable:
+        if not advance_request(exchange):
+            return
+    if endpoint.readable:
+        advance_response(exchange)
+
+
+cdef void on_client_timeout(Timer* timer) noexcept nogil:
+    cdef Exchange* exchange = (<Downstream*> timer.owner).exchange
+    exchange.worker.block.timeouts += 1
+    if exchange.flags & EXCHANGE_RESPONSE_STARTED or exchange.flags & EXCHANGE_BODY_COMPLETE:
+        # the client does not take its response
+        abort_exchange(exchange)
+        return
+    if exchange.upstream != NULL:
+        drop_upstream(exchange)
+    exchange.flags &= ~<uint32_t> EXCHANGE_BALANCED
+    exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
+    answer(exchange, 408, NULL, ANSWER_SERVER, NULL)
+
+
+cdef void on_upstream_timeout(Timer* timer) noexcept nogil:
+    upstream_failed((<Upstream*> timer.owner).exchange, FAILURE_TIMEOUT)
+
+

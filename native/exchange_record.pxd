@@ -1,0 +1,9 @@
+"""Making and freeing Exchange records."""
+
+from native.connection cimport Downstream, Exchange, MappedSnapshot, Worker
+
+# A fresh exchange for a client whose first byte has arrived: holds the current snapshots, has a request id. NULL when
+# memory is out.
+cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil
+# Give back everything it owns (not the connections).
+cdef void exchange_free(Exchange* exchange) noexcept nogil

@@ -1,0 +1,110 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from native.connection cimport EXCHANGE_CLOSE_CLIENT, EXCHANGE_REPLAYABLE
+from native.http1 cimport chunk_decoder_reset, request_head_reset, response_head_reset
+from native.memory cimport buffer_give, slab_give, slab_take
+from native.snapshot cimport snapshot_settings
+
+
+cdef inline uint64_t rotate(uint64_t word, int bits) noexcept nogil:
+    return (word << bits) | (word >> (64 - bits))
+
+
+cdef uint64_t next_random(uint64_t* state) noexcept nogil:
+    """xoshiro256**: unique, well spread request ids. They identify, they protect nothing."""
+    cdef uint64_t result = rotate(state[1] * 5, 7) * 9
+    cdef uint64_t shifted = state[1] << 17
+    state[2] ^= state[0]
+    state[3] ^= state[1]
+    state[1] ^= state[2]
+    state[0] ^= state[3]
+    state[2] ^= shifted
+    state[3] = rotate(state[3], 45)
+    return result
+
+
+cdef void write_request_id(Worker* worker, char* out) noexcept nogil:
+    cdef const char* digits = b"0123456789abcdef"
+    cdef uint64_t word
+    cdef int i, half
+    for half in range(2):
+        word = next_random(worker.random)
+        for i in range(16):
+            out[half * 16 + i] = digits[(word >> (60 - 4 * i)) & 15]
+
+
+cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
+    cdef Exchange* exchange = <Exchange*> slab_take(&worker.exchanges)
+    if exchange == NULL:
+        return NULL
+    exchange.worker = worker
+    exchange.client = client
+    client.exchange = exchange
+    exchange.upstream = NULL
+    exchange.configuration = worker.configuration
+    exchange.configuration.users += 1
+    exchange.peers = worker.peers
+    exchange.peers.users += 1
+    exchange.settings = snapshot_settings(worker.configuration.base)
+    exchange.route = NULL
+    exchange.service = NULL
+    exchange.peer_set = NULL
+    exchange.peer = NULL
+    exchange.flags = EXCHANGE_REPLAYABLE
+    exchange.tries = 0
+    exchange.tried_count = 0
+    exchange.started_ms = worker.loop.now_ms
+    exchange.balanced_ms = 0
+    exchange.head_received_ms = 0
+    exchange.path = NULL
+    exchange.path_length = 0
+    exchange.path_buffer = NULL
+    exchange.request_out = NULL
+    exchange.request_out_sent = 0
+    exchange.input_used = 0
+    exchange.body = NULL
+    exchange.segment = NULL
+    exchange.segment_length = 0
+    exchange.segment_sent = 0
+    exchange.segment_framed = 0
+    exchange.prefix_length = 0
+    exchange.suffix_length = 0
+    exchange.body_received = 0
+    exchange.body_left = 0
+    exchange.request_bytes = 0
+    exchange.out = NULL
+    exchange.relay_length = 0
+    exchange.relay_suffix = NULL
+    exchange.relay_suffix_length = 0
+    exchange.response_head_done = 0
+    exchange.response_left = 0
+    exchange.body_sent = 0
+    exchange.response_bytes = 0
+    exchange.status = 0
+    exchange.response_body = 0
+    exchange.https = 0
+    exchange.to_upstream = NULL
+    exchange.match.matched_length = 0
+    exchange.match.capture_count = 0
+    exchange.client_port = client.peer_port
+    exchange.client_text_length = client.peer_text_length
+    memcpy(exchange.client_text, client.peer_text, client.peer_text_length)
+    write_request_id(worker, exchange.request_id)
+    request_head_reset(&exchange.request)
+    response_head_reset(&exchange.response)
+    chunk_decoder_reset(&exchange.request_chunks)
+    chunk_decoder_reset(&exchange.response_chunks)
+    return exchange
+
+
+cdef void exchange_free(Exchange* exchange) noexcept nogil:
+    cdef Worker* worker = exchange.worker
+    exchange.configuration.users -= 1
+    exchange.peers.users -= 1
+    buffer_give(&worker.buffers, exchange.path_buffer)
+    buffer_give(&worker.buffers, exchange.request_out)
+    buffer_give(&worker.buffers, exchange.body)
+    buffer_give(&worker.buffers, exchange.out)
+    buffer_give(&worker.buffers, exchange.to_upstream)
+    slab_give(&worker.exchanges, exchange)

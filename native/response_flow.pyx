@@ -1,0 +1,290 @@
+from libc.errno cimport EAGAIN
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memmove
+
+from native.connection cimport (
+    EXCHANGE_CHUNK_RESPONSE,
+    EXCHANGE_CLOSE_CLIENT,
+    EXCHANGE_REQUEST_SENT,
+    EXCHANGE_RESPONSE_COMPLETE,
+    Upstream,
+)
+from native.http1 cimport (
+    BODY_CHUNKED,
+    BODY_LENGTH,
+    BODY_NONE,
+    BODY_UNTIL_CLOSE,
+    CHUNK_DONE,
+    CHUNK_ERROR,
+    HEAD_COMPLETE,
+    HEAD_INCOMPLETE,
+    METHOD_HEAD,
+    HeadLimits,
+    chunk_decode,
+    parse_response_head,
+    response_head_reset,
+)
+from native.memory cimport LARGE_BUFFER, Buffer, buffer_give, buffer_length, buffer_room, buffer_take
+from native.response_head cimport reserve_out
+from native.sockets cimport iovec, receive, transmit, transmit_pieces
+from native.text cimport format_hex, put, put_text
+
+cdef enum:
+    MAX_RESPONSE_LINE = 8192
+    MAX_RESPONSE_HEAD = 32768
+    COPIED_BODY = 4096           # up to so much body is copied behind the head: cheaper than a second piece
+
+cdef int64_t receive_more(Exchange* exchange) noexcept nogil:
+    """recv into upstream.input. Bytes, 0 at the end of the stream, or -errno; -EAGAIN when there is nothing."""
+    cdef Upstream* upstream = exchange.upstream
+    cdef Buffer* input = upstream.input
+    cdef uint32_t room
+    cdef int64_t count
+    if not upstream.endpoint.readable:
+        return -EAGAIN
+    if input == NULL:
+        upstream.input = input = buffer_take(&exchange.worker.buffers, LARGE_BUFFER)
+        if input == NULL:
+            return -1
+    room = buffer_room(input)
+    count = receive(upstream.endpoint.fd, &input.data[0] + input.end, room)
+    if count == -EAGAIN:
+        upstream.endpoint.readable = 0
+    elif count > 0:
+        input.end += <uint32_t> count
+        if <uint32_t> count < room and not (upstream.endpoint.peer_closed or upstream.endpoint.failed):
+            upstream.endpoint.readable = 0
+    return count
+
+
+# --- head ------------------------------------------------------------------------------------------------------------
+cdef int receive_response_head(Exchange* exchange) noexcept nogil:
+    cdef Upstream* upstream = exchange.upstream
+    cdef Buffer* input
+    cdef HeadLimits limits
+    cdef int64_t count
+    cdef int result
+    limits.max_line = MAX_RESPONSE_LINE
+    limits.max_head = MAX_RESPONSE_HEAD
+    while True:
+        input = upstream.input
+        if input != NULL and buffer_length(input) > exchange.response.scanned:
+            result = parse_response_head(&input.data[0] + input.start, buffer_length(input),
+                                         &exchange.response, &limits)
+            if result == HEAD_COMPLETE:
+                return RESPONSE_HEAD
+            if result != HEAD_INCOMPLETE:
+                return RESPONSE_MALFORMED
+            if buffer_room(input) == 0:
+                return RESPONSE_MALFORMED
+        count = receive_more(exchange)
+        if count == -EAGAIN:
+            return RESPONSE_WAITING
+        if count <= 0:
+            return RESPONSE_CLOSED
+
+
+cdef void drop_interim(Exchange* exchange) noexcept nogil:
+    cdef Buffer* input = exchange.upstream.input
+    cdef uint32_t length
+    input.start += exchange.response.parsed
+    length = buffer_length(input)
+    if length:
+        memmove(&input.data[0], &input.data[0] + input.start, length)
+    input.start = 0
+    input.end = length
+    response_head_reset(&exchange.response)
+
+
+cdef void frame_response(Exchange* exchange) noexcept nogil:
+    """Which body the message has (RFC 9112 §6.3), and whether the client gets it in chunks, by length or until close."""
+    exchange.response_body = exchange.response.body_kind
+    exchange.response_left = exchange.response.content_length
+    if exchange.request.method == METHOD_HEAD or exchange.response.status == 204 or exchange.response.status == 304:
+        exchange.response_body = BODY_NONE
+    elif exchange.response_body == BODY_LENGTH and exchange.response_left == 0:
+        exchange.response_body = BODY_NONE
+    if exchange.response_body == BODY_CHUNKED or exchange.response_body == BODY_UNTIL_CLOSE:
+        if exchange.request.minor_version == 1:
+            exchange.flags |= EXCHANGE_CHUNK_RESPONSE
+        else:
+            exchange.flags |= EXCHANGE_CLOSE_CLIENT
+    if exchange.response_body == BODY_NONE:
+        exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+
+
+# --- body ------------------------------------------------------------------------------------------------------------
+cdef bint frame_piece(Exchange* exchange, uint32_t length) noexcept nogil:
+    """Queue `length` body bytes at the front of upstream.input for the client, with chunk framing if it gets chunks."""
+    cdef Buffer* input = exchange.upstream.input
+    cdef uint8_t size_line[24]
+    cdef uint32_t size_length
+    cdef bint last = (exchange.flags & EXCHANGE_RESPONSE_COMPLETE) != 0
+    cdef bint copied = length <= COPIED_BODY
+    if not reserve_out(exchange, 64 + (length if copied else 0)):
+        return False
+    if exchange.flags & EXCHANGE_CHUNK_RESPONSE and length:
+        size_length = format_hex(length, size_line)
+        size_line[size_length] = 13
+        size_line[size_length + 1] = 10
+        put(exchange.out, size_line, size_length + 2)
+    exchange.body_sent += length
+    exchange.relay_suffix = NULL
+    exchange.relay_suffix_length = 0
+    if copied:
+        if length:
+            put(exchange.out, &input.data[0] + input.start, length)
+            input.start += length
+        if exchange.flags & EXCHANGE_CHUNK_RESPONSE:
+            if length:
+                put_text(exchange.out, b"\r\n")
+            if last:
+                put_text(exchange.out, b"0\r\n\r\n")
+        return True
+    exchange.relay_length = length
+    if exchange.flags & EXCHANGE_CHUNK_RESPONSE:
+        exchange.relay_suffix = b"\r\n0\r\n\r\n" if last else b"\r\n"
+        exchange.relay_suffix_length = 7 if last else 2
+    return True
+
+
+cdef int take_body(Exchange* exchange) noexcept nogil:
+    """Turn what lies in upstream.input into a piece for the client."""
+    cdef Buffer* input = exchange.upstream.input
+    cdef uint32_t length = buffer_length(input)
+    cdef uint32_t consumed = 0
+    cdef uint32_t produced = 0
+    cdef int result
+    if exchange.response_body == BODY_LENGTH:
+        produced = length
+        if produced >= exchange.response_left:
+            produced = <uint32_t> exchange.response_left
+            exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+        exchange.response_left -= produced
+    elif exchange.response_body == BODY_CHUNKED:
+        result = chunk_decode(&exchange.response_chunks, &input.data[0] + input.start, length, &consumed, &produced)
+        if result == CHUNK_ERROR:
+            return RESPONSE_MALFORMED
+        if result == CHUNK_DONE:
+            exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+            if consumed < length:
+                # bytes behind the message: this connection is not used again
+                exchange.response.keep_alive = 0
+        input.end = input.start + produced
+    else:
+        produced = length
+    if produced == 0 and not exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
+        return RESPONSE_WAITING
+    return RESPONSE_DATA if frame_piece(exchange, produced) else RESPONSE_CLOSED
+
+
+cdef int relay_first(Exchange* exchange) noexcept nogil:
+    cdef Buffer* input = exchange.upstream.input
+    input.start += exchange.response.parsed
+    if exchange.flags & EXCHANGE_RESPONSE_COMPLETE:      # no body
+        return RESPONSE_DATA
+    if buffer_length(input) == 0:
+        return RESPONSE_WAITING
+    return take_body(exchange)
+
+
+cdef int relay_response(Exchange* exchange) noexcept nogil:
+    cdef Buffer* input = exchange.upstream.input
+    cdef int64_t count
+    cdef int result
+    while True:
+        if input != NULL:
+            # everything before has been flushed
+            input.start = 0
+            input.end = 0
+        count = receive_more(exchange)
+        if count == -EAGAIN:
+            return RESPONSE_WAITING
+        if count < 0:
+            return RESPONSE_CLOSED
+        if count == 0:
+            if exchange.response_body != BODY_UNTIL_CLOSE:
+                return RESPONSE_CLOSED
+            exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+            return RESPONSE_DATA if frame_piece(exchange, 0) else RESPONSE_CLOSED
+        input = exchange.upstream.input
+        result = take_body(exchange)
+        if result != RESPONSE_WAITING:
+            return result
+
+
+cdef bint upstream_reusable(Exchange* exchange) noexcept nogil:
+    cdef Buffer* input = exchange.upstream.input
+    return exchange.flags & EXCHANGE_RESPONSE_COMPLETE and exchange.flags & EXCHANGE_REQUEST_SENT \
+        and exchange.response.keep_alive and exchange.response_body != BODY_UNTIL_CLOSE \
+        and (input == NULL or buffer_length(input) == 0)
+
+
+# --- to the client ---------------------------------------------------------------------------------------------------
+cdef bint flush_pending(Exchange* exchange) noexcept nogil:
+    return (exchange.out != NULL and buffer_length(exchange.out) > 0) \
+        or exchange.relay_length > 0 or exchange.relay_suffix_length > 0
+
+
+cdef int64_t send_to_client(Exchange* exchange, uint32_t out_length) noexcept nogil:
+    cdef iovec pieces[3]
+    cdef int count = 0
+    cdef int fd = exchange.client.endpoint.fd
+    cdef Buffer* input
+    if out_length:
+        pieces[0].iov_base = &exchange.out.data[0] + exchange.out.start
+        pieces[0].iov_len = out_length
+        count = 1
+    if exchange.relay_length:
+        input = exchange.upstream.input
+        pieces[count].iov_base = &input.data[0] + input.start
+        pieces[count].iov_len = exchange.relay_length
+        count += 1
+    if exchange.relay_suffix_length:
+        pieces[count].iov_base = <void*> exchange.relay_suffix
+        pieces[count].iov_len = exchange.relay_suffix_length
+        count += 1
+    if count == 1:
+        return transmit(fd, pieces[0].iov_base, <uint32_t> pieces[0].iov_len)
+    return transmit_pieces(fd, pieces, count)
+
+
+cdef int flush_client(Exchange* exchange) noexcept nogil:
+    cdef uint32_t out_length
+    cdef uint64_t wanted, left
+    cdef int64_t count
+    while True:
+        out_length = buffer_length(exchange.out) if exchange.out != NULL else 0
+        wanted = <uint64_t> out_length + exchange.relay_length + exchange.relay_suffix_length
+        if wanted == 0:
+            return FLUSH_DONE
+        if not exchange.client.endpoint.writable:
+            return FLUSH_BLOCKED
+        count = send_to_client(exchange, out_length)
+        if count == -EAGAIN:
+            exchange.client.endpoint.writable = 0
+            return FLUSH_BLOCKED
+        if count < 0:
+            return FLUSH_FAILED
+        exchange.response_bytes += <uint64_t> count
+        left = <uint64_t> count
+        if left < wanted:
+            exchange.client.endpoint.writable = 0
+        if left < out_length:
+            exchange.out.start += <uint32_t> left
+            continue
+        if out_length:
+            exchange.out.start = 0
+            exchange.out.end = 0
+            left -= out_length
+        if left < exchange.relay_length:
+            exchange.upstream.input.start += <uint32_t> left
+            exchange.relay_length -= <uint32_t> left
+            continue
+        if exchange.relay_length:
+            exchange.upstream.input.start += exchange.relay_length
+            left -= exchange.relay_length
+            exchange.relay_length = 0
+        if left:
+            exchange.relay_suffix += left
+            exchange.relay_suffix_length -= <uint32_t> left
