@@ -15,6 +15,7 @@ from bench.report import Lane, Report, Scenario
 from bench.runner import run_metrics
 from bench.tables import (
     MARKS,
+    budget_aim,
     budget_bound,
     budget_value,
     budget_word,
@@ -139,6 +140,7 @@ def _budgets_table(budgets: list[BudgetChange]) -> str:
     head = [
         _head("Budget"),
         _head("Bound"),
+        _head("Aim", numeric=True),
         _head("Before", numeric=True),
         _head("After", numeric=True),
         _head(""),
@@ -150,8 +152,9 @@ def _budgets_table(budgets: list[BudgetChange]) -> str:
             continue
         before = budget_value(change.before) if change.before else "–"
         verdict = _cell(budget_word(after), "kept" if after.kept else "missed")
+        bound = _cell(budget_bound(after)) + _number(budget_aim(after))
         numbers = _number(before) + _number(budget_value(after))
-        rows.append(f"<tr>{_row_head(after.name)}{_cell(budget_bound(after))}{numbers}{verdict}</tr>")
+        rows.append(f"<tr>{_row_head(after.name)}{bound}{numbers}{verdict}</tr>")
     return _scrolling("Budgets", head, rows) if rows else "<p>No budget was measured.</p>"
 
 

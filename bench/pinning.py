@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from bench.report import Pinning
 
@@ -26,9 +27,10 @@ def parse_cpus(text: str) -> list[int]:
     """CPU numbers like "0,2-3". ValueError says what is wrong."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
+        matched = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if matched is None:
             raise ValueError(f"{part!r} is not a CPU number or a range like 0-3")
+        first, last = matched.groups()
         found.update(range(int(first), int(last or first) + 1))
     if wrong := found - os.sched_getaffinity(0):
         raise ValueError(f"CPU {min(wrong)} is not there or may not be used")

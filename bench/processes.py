@@ -34,6 +34,7 @@ class ProcessStat:
     pid: int
     parent: int
     name: str
+    state: str  # a letter; Z has ended but was not waited for yet
     started: int  # clock ticks after boot; with the pid it names a process for good
     own_cpu_seconds: float
     waited_cpu_seconds: float  # of children that ended and were waited for
@@ -52,6 +53,7 @@ def read_stat(pid: int) -> ProcessStat | None:
         pid=pid,
         parent=int(fields[1]),
         name=head.partition("(")[2],
+        state=fields[0],
         started=int(fields[19]),
         own_cpu_seconds=(int(fields[11]) + int(fields[12])) / CLOCK_TICKS,
         waited_cpu_seconds=(int(fields[13]) + int(fields[14])) / CLOCK_TICKS,
@@ -157,20 +159,26 @@ class Child:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        deadline = time.monotonic() + 1.0
-        while (left := [stat for stat in tree if _same_process(stat)]) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for stat in left:
+        for stat in _outliving(tree, seconds=1.0):
             try:
                 os.kill(stat.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        _outliving(tree, seconds=1.0)
+
+
+def _outliving(tree: list[ProcessStat], *, seconds: float) -> list[ProcessStat]:
+    """Those of `tree` that have not ended within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while (left := [stat for stat in tree if _same_process(stat)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
 
 
 def _same_process(stat: ProcessStat) -> bool:
     """Whether that very process still lives (the pid may have gone to another one)."""
     now = read_stat(stat.pid)
-    return now is not None and now.started == stat.started
+    return now is not None and now.started == stat.started and now.state != "Z"
 
 
 @dataclass
@@ -198,12 +206,14 @@ class Fleet:
     ) -> Child:
         """Start a command in `directory`, its output in `<name>.out` there, pinned to `cpus` if given."""
         output = directory / f"{name}.out"
+        # The user's own settings of a gateway must not change what is measured.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "KONG_"))}
         pinned = ",".join(str(cpu) for cpu in cpus) or "-"
         with output.open("wb") as sink:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(LAUNCHER), pinned, *command],
                 cwd=directory,
-                env={**os.environ, **(environ or {})},
+                env={**inherited, **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

@@ -234,21 +234,17 @@ class Gateway(Proxy):
         return True
 
     def worker_pids(self) -> list[int]:
-        """The workers as the status listener names them."""
-        status, body = call(self.status_port, "GET", "/status")
-        workers = json.loads(body).get("workers") if status == 200 else None
-        if isinstance(workers, list):
-            return [int(worker["pid"]) for worker in workers if worker.get("pid")]
-        return []
+        """The workers as the master writes them down."""
+        return [worker["pid"] for worker in self._state().get("workers", []) if not worker["leaving"]]
+
+    def _state(self) -> dict[str, Any]:
+        """The master's record of its processes."""
+        return _read_json(self.prefix / "state.json")
 
     def _move_control_process(self) -> None:
-        """Bind what is neither master nor worker to the CPUs asked for."""
-        carrying = {self.child.pid, *self.worker_pids()}
-        for stat in process_tree(self.child.pid):
-            if stat.pid in carrying:
-                continue
-            for thread in Path(f"/proc/{stat.pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), self.place.control_cpus)
+        """Bind every thread of the control process to the CPUs asked for."""
+        for thread in Path(f"/proc/{self._state()['control_pid']}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), self.place.control_cpus)
 
     def push_configuration(self, revision: int) -> float | None:
         body = declarative.with_revision(self.document(), revision)
@@ -273,10 +269,16 @@ class Gateway(Proxy):
 
     def _reload_sequence(self) -> object:
         """The number of the last finished reload as the control process left it; None before the first."""
-        try:
-            return json.loads((self.prefix / "reload.json").read_text())["sequence"]
-        except (OSError, ValueError, KeyError):
-            return None
+        return _read_json(self.prefix / "reload.json").get("sequence")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when there is none."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 PROXIES: dict[str, type[Proxy]] = {proxy.kind: proxy for proxy in (Gateway, Nginx, Haproxy, Envoy)}

@@ -318,7 +318,7 @@ class Runner:
             foreign = summarize([run.foreign_cpu_share for run in runs[lane.name]]).median
             if foreign > FOREIGN_SHARE:
                 self.notes.append(
-                    f"{scenario.name}, {lane.name}: other processes used {foreign:.0%} of the machine meanwhile"
+                    f"{scenario.name}, {lane.name}: other processes used {foreign:.0%} of the machine"
                 )
             shares = [run.cpu_share for run in runs[lane.name] if run.cpu_share is not None]
             saturating = lane.load.connections >= Load().connections

@@ -79,7 +79,7 @@ def _unit(metric: str) -> str:
 
 
 def ratio_name(ratio: Ratio) -> str:
-    """ "gateway / nginx" or "gateway − direct"."""
+    """Like "gateway / nginx" or "gateway − direct"."""
     return f"{ratio.numerator} {'/' if ratio.kind == 'ratio' else '−'} {ratio.denominator}"
 
 
@@ -89,19 +89,22 @@ def spread_text(summary: Summary, metric: str = "") -> str:
 
 
 def budget_bound(budget: Budget) -> str:
-    """ "at least 1.3 × nginx (aim 1.5)"."""
-    words = "at least" if budget.at_least else "at most"
-    aim = f" (aim {budget.aim:g})" if budget.aim is not None and budget.aim != budget.limit else ""
-    return f"{words} {budget.limit:g} {budget.unit}{aim}"
+    """What was to be reached, like "≥ 1.3 × nginx"."""
+    return f"{'≥' if budget.at_least else '≤'} {budget.limit:g} {budget.unit}"
+
+
+def budget_aim(budget: Budget) -> str:
+    """What would be better still, in the same unit."""
+    return "–" if budget.aim is None else f"{budget.aim:g}"
 
 
 def budget_word(budget: Budget) -> str:
-    """kept, missed or not measured."""
+    """missed, kept, or even the aim reached."""
     if budget.kept is None:
         return "not measured"
     if not budget.kept:
         return "missed"
-    return "kept, aim reached" if budget.aim_reached and budget.aim != budget.limit else "kept"
+    return "aim reached" if budget.aim_reached and budget.aim != budget.limit else "kept"
 
 
 def budget_value(budget: Budget) -> str:
@@ -232,13 +235,15 @@ def budgets_table(budgets: list[Budget]) -> RenderableType:
     measured = [budget for budget in budgets if budget.kept is not None]
     if not measured:
         return "no budget was measured"
-    table = _table("Budgets", "", ["measured", "budget", ""])
+    table = _table("Budgets", "", ["measured", "budget", "aim", ""])
+    table.columns[0].no_wrap = False
     for budget in measured:
         style = "green" if budget.kept else "bold red"
         table.add_row(
             escape(budget.name),
             budget_value(budget),
             budget_bound(budget),
+            budget_aim(budget),
             f"[{style}]{budget_word(budget)}[/]",
         )
     return table
@@ -340,13 +345,13 @@ def report_markdown(report: Report) -> str:
             ]
             parts.append(_markdown_table(["", "of", "median", "smallest … largest round"], rows))
     rows = [
-        [budget.name, budget_value(budget), budget_bound(budget), budget_word(budget)]
+        [budget.name, budget_value(budget), budget_bound(budget), budget_aim(budget), budget_word(budget)]
         for budget in report.budgets
         if budget.kept is not None
     ]
     if rows:
         parts.append("### Budgets")
-        parts.append(_markdown_table(["", "measured", "budget", ""], rows))
+        parts.append(_markdown_table(["", "measured", "budget", "aim", ""], rows))
     if report.notes:
         parts.append("\n".join(f"- {note}" for note in report.notes))
     return "\n\n".join(parts)
