@@ -177,13 +177,11 @@ cdef int32_t normalize_path(const uint8_t* path, uint32_t length, uint8_t* out) 
         out[write] = byte
         write += 1
         previous = byte
-    if not segments_to_remove:
-        return <int32_t> write
     # nginx, in front of Kong's router, decodes %2F before it looks for "..": what it refuses is refused here too,
     # so that an upstream that decodes the same way is never led above its root
     if escaped_slash and climbs_above_root(out, write):
         return -1
-    return remove_dot_segments(out, write)
+    return remove_dot_segments(out, write) if segments_to_remove else <int32_t> write
 
 
 cdef inline int32_t append_escaped(const uint8_t* text, uint32_t length, uint8_t* out, uint32_t at,
