@@ -1,0 +1,30 @@
+"""Credentials of the plugin key-auth."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from gateway.entities.fields import Foreign, Number, Reference, Text
+from gateway.entities.record import CreatedAt, Entity
+
+LONGEST_TTL = 100_000_000
+
+
+class KeyAuthCredential(Entity, frozen=True, kw_only=True):
+    """An API key of a consumer."""
+
+    type_name: ClassVar[str] = "keyauth_credentials"
+    singular: ClassVar[str] = "keyauth_credential"
+    endpoint_key: ClassVar[str | None] = "key"
+    cache_key: ClassVar[tuple[str, ...]] = ("key",)
+
+    created_at: CreatedAt
+    consumer: Annotated[
+        Reference, Foreign("Whose key it is.", reference="consumers", required=True, cascade=True)
+    ]
+    key: Annotated[str, Text("The key; generated when not given.", unique=True, auto=True, encrypted=True)]
+    # Kong shows `ttl` only where a database can enforce it.
+    ttl: Annotated[
+        float | None,
+        Number("Seconds until the key expires; needs a database.", between=(0, LONGEST_TTL), extension=True),
+    ] = None

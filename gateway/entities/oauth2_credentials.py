@@ -1,0 +1,54 @@
+"""Credentials of the plugin oauth2: client applications."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from typing import Annotated, Any, ClassVar
+
+from gateway.entities.fields import Array, Boolean, Foreign, Reference, Text
+from gateway.entities.record import CreatedAt, Entity
+from gateway.entities.value_checks import redirect_uri_problem
+
+ITERATIONS = 10_000
+HASH_PREFIX = f"$pbkdf2-sha512$i={ITERATIONS},l=32$"
+
+
+class OAuth2Credential(Entity, frozen=True, kw_only=True):
+    """A client application (RFC 6749 §2)."""
+
+    type_name: ClassVar[str] = "oauth2_credentials"
+    singular: ClassVar[str] = "oauth2_credential"
+    endpoint_key: ClassVar[str | None] = "client_id"
+    cache_key: ClassVar[tuple[str, ...]] = ("client_id",)
+
+    created_at: CreatedAt
+    consumer: Annotated[
+        Reference, Foreign("Whose application it is.", reference="consumers", required=True, cascade=True)
+    ]
+    name: Annotated[str, Text("The name of the application.", required=True)]
+    client_id: Annotated[str, Text("The client's id; generated when not given.", unique=True, auto=True)]
+    client_secret: Annotated[
+        str, Text("The client's secret; generated when not given.", auto=True, encrypted=True)
+    ]
+    hash_secret: Annotated[bool, Boolean("Whether the secret is stored hashed.", required=True)] = False
+    redirect_uris: Annotated[
+        list[str] | None,
+        Array("Where users may be sent back to.", elements=Text("A URI.", rule=redirect_uri_problem)),
+    ] = None
+    client_type: Annotated[
+        str, Text("Whether the client can keep a secret.", required=True, one_of=("confidential", "public"))
+    ] = "confidential"
+
+    @classmethod
+    def hash_secrets(cls, values: dict[str, Any]) -> None:
+        if not values.get("hash_secret"):
+            return
+        salt = secrets.token_bytes(16)
+        digest = hashlib.pbkdf2_hmac("sha512", values["client_secret"].encode(), salt, ITERATIONS, 32)
+        values["client_secret"] = f"{HASH_PREFIX}{_unpadded(salt)}${_unpadded(digest)}"
+
+
+def _unpadded(data: bytes) -> str:
+    return base64.b64encode(data).decode().rstrip("=")

@@ -1,0 +1,85 @@
+"""Plugins: a plugin's configuration, and where it applies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from gateway.entities import texts
+from gateway.entities.fields import Anything, Boolean, Errors, Foreign, Reference, Set, Text
+from gateway.entities.record import ENTITY, CreatedAt, Entity, RecordCheck, UpdatedAt, shape_of, to_kong
+from gateway.entities.record_checks import add_entity_error
+from gateway.entities.services import PROTOCOLS
+from gateway.entities.value_checks import name_problem
+from gateway.plugins import find_plugin
+
+HTTP_PROTOCOLS = ["grpc", "grpcs", "http", "https"]
+
+
+class PluginCheck:
+    """The plugin is available here, may be used where it is put, and its configuration fits it."""
+
+    def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
+        name = values.get("name")
+        if "name" in errors or not isinstance(name, str):
+            return
+        definition = find_plugin(name)
+        if definition is None:
+            errors["name"] = texts.plugin_not_enabled(name)
+            return
+        for scope in ("route", "service", "consumer"):
+            if scope not in definition.scopes and values.get(scope) is not None:
+                errors[scope] = texts.MUST_BE_NULL
+        config = values.get("config")
+        if "config" in errors or not isinstance(config, dict):
+            return
+        _, problems = shape_of(definition.config).check(config)
+        # Errors about the configuration as a whole stand at the entity, as in Kong.
+        whole = problems.pop(ENTITY, [])
+        for text in whole if isinstance(whole, list) else ():
+            add_entity_error(errors, text)
+        if problems:
+            errors["config"] = problems
+
+
+class Plugin(Entity, frozen=True, kw_only=True):
+    """A plugin in use: globally, or for a service, a route, a consumer, or a combination of them."""
+
+    type_name: ClassVar[str] = "plugins"
+    singular: ClassVar[str] = "plugin"
+    endpoint_key: ClassVar[str | None] = "instance_name"
+    cache_key: ClassVar[tuple[str, ...]] = ("name", "route", "service", "consumer")
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (PluginCheck(),)
+
+    created_at: CreatedAt
+    updated_at: UpdatedAt
+    name: Annotated[str, Text("The name of the plugin.", required=True)]
+    instance_name: Annotated[
+        str | None, Text("A name for this use of the plugin.", unique=True, rule=name_problem)
+    ] = None
+    route: Annotated[
+        Reference | None, Foreign("The route it applies to.", reference="routes", cascade=True)
+    ] = None
+    service: Annotated[
+        Reference | None, Foreign("The service it applies to.", reference="services", cascade=True)
+    ] = None
+    consumer: Annotated[
+        Reference | None, Foreign("The consumer it applies to.", reference="consumers", cascade=True)
+    ] = None
+    config: Annotated[dict[str, Any], Anything("The plugin's configuration.", required=True)] = msgspec.field(
+        default_factory=dict
+    )
+    protocols: Annotated[
+        list[str],
+        Set("The protocols it applies to.", required=True, elements=Text("A protocol.", one_of=PROTOCOLS)),
+    ] = msgspec.field(default_factory=HTTP_PROTOCOLS.copy)
+    enabled: Annotated[bool, Boolean("Whether it is in use.", required=True)] = True
+
+    @classmethod
+    def transform(cls, values: dict[str, Any]) -> None:
+        definition = find_plugin(values["name"])
+        assert definition is not None, "the plugin was found when the values were checked"
+        clean, _ = shape_of(definition.config).check(values.get("config") or {})
+        values["config"] = to_kong(definition.config(**clean))

@@ -1,0 +1,192 @@
+"""Records and entities: structs whose annotations carry the rules of their fields (see `fields`)."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import string
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any, ClassVar, Protocol, get_type_hints
+
+import msgspec
+
+from gateway.entities import texts
+from gateway.entities.fields import Checked, Errors, Field, Foreign, Integer, Number, Set, Text
+from gateway.entities.value_checks import tag_problem
+
+ENTITY = "@entity"
+"""The key in errors for what is wrong with an entity as a whole."""
+
+
+class RecordCheck(Protocol):
+    """A rule over several fields of a record."""
+
+    def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
+        """Look at `values` (valid ones cleaned, defaults filled in) and add to `errors` what is wrong."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A struct whose fields are annotated with their rules."""
+
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = ()
+
+
+Identifier = Annotated[str, Text("The UUID that identifies the entity.", uuid=True, auto=True)]
+CreatedAt = Annotated[
+    int, Integer("When it was made, in seconds since the epoch.", timestamp=True, auto=True)
+]
+UpdatedAt = Annotated[
+    int, Integer("When it was last changed, in seconds since the epoch.", timestamp=True, auto=True)
+]
+Tags = Annotated[
+    list[str] | None,
+    Set("Words to group and find entities by.", elements=Text("A tag.", rule=tag_problem)),
+]
+
+
+class Entity(Record, frozen=True, kw_only=True):
+    """A configurable thing of Kong: a row of its Admin API and an item of the declarative file."""
+
+    type_name: ClassVar[str]
+    """Kong's name of the type (plural), as in the declarative file: "services"."""
+    singular: ClassVar[str]
+    """The type in `flattened_errors`: "service"."""
+    endpoint_key: ClassVar[str | None] = None
+    """The unique field that may stand for the id in paths and references."""
+    cache_key: ClassVar[tuple[str, ...]] = ()
+    """The fields that together are unique; Kong derives declarative ids from them."""
+
+    id: Identifier
+    tags: Tags = None
+
+    @classmethod
+    def prepare(cls, values: dict[str, Any]) -> dict[Any, Errors]:
+        """Resolve shorthands in `values` (in place) before its fields are checked; errors of the
+        shorthands."""
+        return {}
+
+    @classmethod
+    def transform(cls, values: dict[str, Any]) -> None:
+        """Bring valid `values` (in place) into the form that is stored: a target with its port, say."""
+
+    @classmethod
+    def hash_secrets(cls, values: dict[str, Any]) -> None:
+        """Replace secrets in valid `values` (in place) by the hashes that are stored."""
+
+
+class Shape:
+    """The compiled field table of a record type."""
+
+    def __init__(self, record: type[Record]) -> None:
+        self.record = record
+        self.fields: dict[str, Field] = {}
+        self.defaults: dict[str, Any] = {}
+        """What a missing field is taken to be; a field without an entry must be given or is automatic."""
+        hints = get_type_hints(record, include_extras=True)
+        for member in msgspec.structs.fields(record):
+            self.fields[member.name] = next(
+                extra for extra in hints[member.name].__metadata__ if isinstance(extra, Field)
+            )
+            if member.default is not msgspec.NODEFAULT:
+                self.defaults[member.name] = member.default
+            elif member.default_factory is not msgspec.NODEFAULT:
+                self.defaults[member.name] = member.default_factory()
+        self.mandatory = tuple(
+            name for name, field in self.fields.items() if name not in self.defaults and not field.auto
+        )
+        self.foreign = {name: field for name, field in self.fields.items() if isinstance(field, Foreign)}
+        self.unique = tuple(name for name, field in self.fields.items() if field.unique)
+        self.automatic = tuple(name for name, field in self.fields.items() if field.auto)
+        self.extensions = tuple(name for name, field in self.fields.items() if field.extension)
+        self.checks = record.record_checks
+
+    def check(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Any, Errors]]:
+        """Validate decoded values: (clean values to build the struct with, all errors)."""
+        clean: dict[str, Any] = {}
+        errors: dict[Any, Errors] = {}
+        fields = self.fields
+        for name, value in values.items():
+            field = fields.get(name)
+            if field is None:
+                errors[name] = texts.UNKNOWN_FIELD
+            elif value is None:
+                if field.auto or (field.required and name in self.defaults):
+                    continue
+                if field.required:
+                    errors[name] = texts.REQUIRED
+                else:
+                    clean[name] = None
+            else:
+                clean[name], problem = field.check(value)
+                if problem is not None:
+                    errors[name] = problem
+        for name in self.mandatory:
+            if name not in values:
+                errors[name] = texts.REQUIRED
+        if self.checks:
+            whole = {**self.defaults, **clean}
+            for check in self.checks:
+                check.run(whole, errors)
+        return clean, errors
+
+    def complete(self, clean: dict[str, Any], now: float) -> None:
+        """Fill in the automatic fields but `id` (in place); `now` in seconds since the epoch."""
+        for name in self.automatic:
+            if name in clean or name == "id":
+                continue
+            match self.fields[name]:
+                case Integer(timestamp=True):
+                    clean[name] = int(now)
+                case Number(timestamp=True):
+                    clean[name] = round(now, 3)
+                case _:
+                    clean[name] = random_key()
+
+
+@functools.cache
+def shape_of(record: type[Record]) -> Shape:
+    """The field table of a record type, made once."""
+    return Shape(record)
+
+
+@dataclass(frozen=True)
+class Group(Field):
+    """A record inside an entity: a struct of its own, whose fields are declared like an entity's."""
+
+    _: KW_ONLY
+    record: type[Record]
+
+    kind = "record"
+
+    def check(self, value: Any) -> Checked:
+        if value == [] and isinstance(value, list):
+            value = {}
+        if not isinstance(value, dict):
+            return value, texts.EXPECTED_RECORD
+        clean, errors = shape_of(self.record).check(value)
+        if errors:
+            return value, errors
+        return self.record(**clean), None
+
+
+def check_entity(kind: type[Entity], values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Any, Errors]]:
+    """Validate the values of an entity, its shorthands included: (clean values, all errors)."""
+    prepared = dict(values)
+    shorthand_errors = kind.prepare(prepared)
+    clean, errors = shape_of(kind).check(prepared)
+    return clean, {**shorthand_errors, **errors}
+
+
+def random_key() -> str:
+    """A generated key or secret: 32 letters and digits from the system's random source."""
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
+
+
+def to_kong(entity: Record) -> dict[str, Any]:
+    """The Admin API's form of an entity: every field of its schema, null where it has no value."""
+    form: dict[str, Any] = msgspec.to_builtins(entity)
+    for name in shape_of(type(entity)).extensions:
+        if form[name] is None:
+            del form[name]
+    return form

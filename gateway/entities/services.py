@@ -1,0 +1,133 @@
+"""Services: the upstream APIs that routes lead to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from gateway.entities import texts
+from gateway.entities.fields import Array, Boolean, Errors, Foreign, Integer, Reference, Text
+from gateway.entities.record import CreatedAt, Entity, RecordCheck, UpdatedAt
+from gateway.entities.record_checks import Conditional
+from gateway.entities.value_checks import host_problem, name_problem, path_problem
+
+PROTOCOLS = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
+LONGEST_TIMEOUT = 2**31 - 2
+TLS = ("https", "tls")
+
+
+class Service(Entity, frozen=True, kw_only=True):
+    """An upstream API or microservice."""
+
+    type_name: ClassVar[str] = "services"
+    singular: ClassVar[str] = "service"
+    endpoint_key: ClassVar[str | None] = "name"
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (
+        Conditional(
+            "protocol", if_one_of=("tcp", "tls", "udp", "grpc", "grpcs"), then_field="path", then_null=True
+        ),
+        Conditional("protocol", if_not_one_of=TLS, then_field="client_certificate", then_null=True),
+        Conditional("protocol", if_not_one_of=TLS, then_field="tls_verify", then_null=True),
+        Conditional("protocol", if_not_one_of=TLS, then_field="tls_verify_depth", then_null=True),
+        Conditional("protocol", if_not_one_of=TLS, then_field="ca_certificates", then_null=True),
+    )
+
+    created_at: CreatedAt
+    updated_at: UpdatedAt
+    name: Annotated[str | None, Text("The name of the service.", unique=True, rule=name_problem)] = None
+    retries: Annotated[
+        int | None, Integer("How often a request that failed is tried again.", between=(0, 32767))
+    ] = 5
+    protocol: Annotated[
+        str, Text("How the upstream server is spoken to.", required=True, one_of=PROTOCOLS)
+    ] = "http"
+    host: Annotated[
+        str,
+        Text(
+            "The host of the upstream server, or the name of an upstream.", required=True, rule=host_problem
+        ),
+    ]
+    port: Annotated[int, Integer("The port of the upstream server.", required=True, between=(0, 65535))] = 80
+    path: Annotated[
+        str | None,
+        Text(
+            "What comes before the path of each request to the upstream server.",
+            starts_with="/",
+            match_none=(("//", texts.EMPTY_SEGMENTS),),
+            rule=path_problem,
+        ),
+    ] = None
+    connect_timeout: Annotated[
+        int | None, Integer("Milliseconds to wait for a connection.", between=(1, LONGEST_TIMEOUT))
+    ] = 60000
+    write_timeout: Annotated[
+        int | None,
+        Integer("Milliseconds between two writes to the upstream server.", between=(1, LONGEST_TIMEOUT)),
+    ] = 60000
+    read_timeout: Annotated[
+        int | None,
+        Integer("Milliseconds between two reads from the upstream server.", between=(1, LONGEST_TIMEOUT)),
+    ] = 60000
+    client_certificate: Annotated[
+        Reference | None,
+        Foreign("The certificate shown to the upstream server.", reference="certificates"),
+    ] = None
+    tls_verify: Annotated[
+        bool | None,
+        Boolean("Whether the upstream server's certificate is verified; null: as configured globally."),
+    ] = None
+    tls_verify_depth: Annotated[
+        int | None, Integer("The longest chain of certificates accepted.", between=(0, 64))
+    ] = None
+    ca_certificates: Annotated[
+        list[str] | None,
+        Array("The ids of the CA certificates that are trusted.", elements=Text("An id.", uuid=True)),
+    ] = None
+    enabled: Annotated[bool, Boolean("Whether the service and its routes are in use.", required=True)] = True
+
+    @classmethod
+    def prepare(cls, values: dict[str, Any]) -> dict[Any, Errors]:
+        if "url" not in values:
+            return {}
+        url = values.pop("url")
+        if url is None:
+            return {}
+        if not isinstance(url, str):
+            # Only the url is at fault: do not report the fields that it would have given as missing, too.
+            values.setdefault("host", "unknown")
+            return {"url": texts.EXPECTED_STRING}
+        values.update(fields_of_url(url))
+        return {}
+
+
+def fields_of_url(url: str) -> dict[str, Any]:
+    """The fields that the write-only shorthand `url` stands for: protocol, host, port and path, all of them.
+
+    As in Kong, a URL without a scheme has no host either; a missing port is 443 for https and 80 otherwise.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = _host_and_port_as_written(url)
+        parts = urlsplit(url.split("[", 1)[0])
+    scheme = parts.scheme if "://" in url else ""
+    if not scheme:
+        scheme = "https" if port == 443 else "http"
+    fields: dict[str, Any] = {
+        "protocol": scheme,
+        "port": port if port is not None else 443 if scheme == "https" else 80,
+        "path": (parts.path if "://" in url or url.startswith("//") else url) or None,
+    }
+    if host:
+        # `hostname` is lower-cased; Kong keeps the case as written.
+        written = parts.netloc.rpartition("@")[2]
+        fields["host"] = written[: len(host)] if written[: len(host)].lower() == host else host
+    return fields
+
+
+def _host_and_port_as_written(url: str) -> tuple[str | None, int | None]:
+    """Host and port of a URL whose port is out of range (the field's own check reports that) or no number."""
+    authority = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    host, _, port = authority.rpartition(":")
+    return (host.lower(), int(port)) if host and port.isdecimal() and len(port) < 10 else (authority, None)

@@ -1,0 +1,67 @@
+"""Vaults: where `{vault://…}` references are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from gateway.entities.fields import Anything, Errors, Text
+from gateway.entities.record import CreatedAt, Entity, Group, Record, RecordCheck, UpdatedAt
+
+BUILT_IN = ("env",)
+PREFIX = r"[a-z][a-z0-9-]*[a-z0-9]"
+
+
+class EnvironmentVault(Record, frozen=True, kw_only=True):
+    """The configuration of the vault `env`, which reads environment variables."""
+
+    prefix: Annotated[
+        str | None, Text("What comes before the name of every variable.", match=r"[A-Za-z_][A-Za-z0-9_]*")
+    ] = None
+
+
+class KnownVault:
+    """The vault exists here, and its configuration fits it."""
+
+    def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
+        name = values.get("name")
+        if "name" in errors or not isinstance(name, str):
+            return
+        if name not in BUILT_IN:
+            errors["name"] = f"vault '{name}' is not installed"
+            return
+        config = values.get("config")
+        if config is not None and "config" not in errors:
+            _, problem = Group("", record=EnvironmentVault).check(config)
+            if problem is not None:
+                errors["config"] = problem
+
+
+class Vault(Entity, frozen=True, kw_only=True):
+    """A source of secrets."""
+
+    type_name: ClassVar[str] = "vaults"
+    singular: ClassVar[str] = "vault"
+    endpoint_key: ClassVar[str | None] = "prefix"
+    cache_key: ClassVar[tuple[str, ...]] = ("prefix",)
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (KnownVault(),)
+
+    created_at: CreatedAt
+    updated_at: UpdatedAt
+    prefix: Annotated[
+        str,
+        Text(
+            "The name of the vault in references.",
+            required=True,
+            unique=True,
+            match=PREFIX,
+            not_one_of=BUILT_IN,
+        ),
+    ]
+    name: Annotated[str, Text("The kind of vault.", required=True)]
+    description: Annotated[str | None, Text("What it is for.")] = None
+    config: Annotated[dict[str, Any], Anything("How the vault is reached.", required=True)] = msgspec.field(
+        default_factory=dict
+    )
