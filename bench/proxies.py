@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGHUP
@@ -34,6 +35,8 @@ class Place:
     cpus: list[int]
     control_cpus: list[int]
     routes: int  # 1: one route for everything; more: see bench.declarative
+    wrapper: Sequence[str] = ()  # a command that runs the gateway, such as valgrind
+    start_seconds: float = 20.0
 
 
 class Proxy(ABC):
@@ -46,7 +49,7 @@ class Proxy(ABC):
         self.port, *self.other_ports = free_ports(1 + self.extra_ports)
         place.directory.mkdir()
         self.child = self.start()
-        wait_until(self.ready, self.child)
+        wait_until(self.ready, self.child, seconds=place.start_seconds)
 
     extra_ports: ClassVar[int] = 0
 
@@ -214,14 +217,14 @@ class Gateway(Proxy):
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),
             "GATEWAY_DATABASE": "off",
             "GATEWAY_DECLARATIVE_CONFIG": str(self.file),
-            "GATEWAY_PROXY_LISTEN": f"127.0.0.1:{self.port}",
+            "GATEWAY_PROXY_LISTEN": f"127.0.0.1:{self.port} reuseport backlog=4096",
             "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{self.admin_port}",
             "GATEWAY_STATUS_LISTEN": f"127.0.0.1:{self.status_port}",
             "GATEWAY_WORKER_PROCESSES": str(place.workers),
             "GATEWAY_PROXY_ACCESS_LOG": "off",
             "GATEWAY_KEEPALIVE_TIMEOUT": "3600",
         }
-        command = [sys.executable, "-m", "gateway", "start", "-p", str(self.prefix)]
+        command = [*place.wrapper, sys.executable, "-m", "gateway", "start", "-p", str(self.prefix)]
         return place.fleet.start(
             "gateway", command, directory=place.directory, cpus=place.cpus, environ=environ
         )
