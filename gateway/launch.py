@@ -10,13 +10,21 @@ import sys
 from pathlib import Path
 
 from gateway.logs import ErrorLog, open_log
-from gateway.master import ControlStart, Master, StartError
+from gateway.master import ControlEntry, ControlStart, Master, StartError, WorkerEntry
 from gateway.run_directory import RunDirectory
 from gateway.settings import Settings, SettingsError, load_settings
 
 
-def main(arguments: list[str]) -> int:
-    """Run a gateway: the process that `gateway start` becomes (or starts). Returns the exit code."""
+def main(
+    arguments: list[str],
+    worker_entry: WorkerEntry | None = None,
+    control_entry: ControlEntry | None = None,
+) -> int:
+    """Run a gateway: the process that `gateway start` becomes (or starts). Returns the exit code.
+
+    The entries are what runs in the children: the real worker and control process unless a test says
+    otherwise.
+    """
     parser = argparse.ArgumentParser("gateway.launch")
     parser.add_argument("--conf", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
@@ -42,7 +50,9 @@ def main(arguments: list[str]) -> int:
         print(f"cannot use the prefix {settings.prefix}: {error}", file=sys.stderr)
         return 1
     try:
-        return _run(settings, log, options.ready_fd)
+        return _run(
+            settings, log, options.ready_fd, worker_entry or _native_worker(), control_entry or _control
+        )
     finally:
         directory.clear()
         directory.pid_file.release()
@@ -59,11 +69,9 @@ def _load(options: argparse.Namespace) -> Settings:
     return settings
 
 
-def _run(settings: Settings, log: ErrorLog, ready_fd: int) -> int:
-    # The native request path is loaded before the forks: a package that is upgraded on the disk while the
-    # gateway runs must not give a restarted worker another layout of the shared memory.
-    from gateway.worker import run_worker
-
+def _run(
+    settings: Settings, log: ErrorLog, ready_fd: int, worker_entry: WorkerEntry, control_entry: ControlEntry
+) -> int:
     def tell_ready() -> None:
         if ready_fd >= 0:
             os.write(ready_fd, b"ready\n")
@@ -73,8 +81,8 @@ def _run(settings: Settings, log: ErrorLog, ready_fd: int) -> int:
         log.warn(warning)
     master = Master(
         settings,
-        worker_entry=run_worker,
-        control_entry=_run_control,
+        worker_entry=worker_entry,
+        control_entry=control_entry,
         log=log,
         on_ready=tell_ready,
     )
@@ -88,7 +96,16 @@ def _run(settings: Settings, log: ErrorLog, ready_fd: int) -> int:
         return 1
 
 
-def _run_control(start: ControlStart) -> None:
+def _native_worker() -> WorkerEntry:
+    """The real worker. Loaded before the forks: a package that is upgraded on the disk while the gateway runs
+    must not give a restarted worker another layout of the shared memory.
+    """
+    from gateway.worker import run_worker
+
+    return run_worker
+
+
+def _control(start: ControlStart) -> None:
     from gateway.control import run_control  # only here: it loads the servers, the master must stay small
 
     run_control(start.settings, start.shared, start.notify_fds, start.reload_settings, start.log.fd)

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -48,6 +49,28 @@ def raise_descriptor_limit(needed: int) -> str | None:
         f"a worker may need {needed} file descriptors (two per connection, WORKER_CONNECTIONS) but this "
         f"process may have {reachable}: raise the limit (ulimit -n, LimitNOFILE=) or lower WORKER_CONNECTIONS"
     )
+
+
+class SignalReader:
+    """Signals as numbers to be read from a descriptor, so that one poll() waits for them and for everything
+    else.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.fd, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+        # Ctrl-C reaches every process of the terminal; the master decides what it means.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    def read(self) -> bytes:
+        """The signals that came since the last call, one byte each."""
+        try:
+            return os.read(self.fd, 256)
+        except BlockingIOError:
+            return b""
 
 
 class PidFile:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from gateway.logs import ErrorLog, open_log, reopen_log
 from gateway.master import WorkerStart
-from gateway.processes import set_name
+from gateway.processes import SignalReader, set_name
 from gateway.run_directory import RunDirectory
 from native.data_plane import DataPlane
 from native.shm import WorkerState
@@ -24,7 +24,6 @@ HOUSEKEEPING_INTERVAL = 1.0
 """seconds between looks for snapshots that no request uses any more"""
 DRAIN_CHECK = 0.02
 """seconds between looks whether the loop has stopped accepting, only at the beginning of a drain"""
-SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
 
 
 def run_worker(start: WorkerStart) -> int:
@@ -33,7 +32,7 @@ def run_worker(start: WorkerStart) -> int:
     if start.settings.cpu_affinity:
         processors = start.settings.cpu_affinity
         _pin(processors[start.slot % len(processors)], start.log)
-    signals = SignalReader()
+    signals = SignalReader((signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1))
     gc.collect()
     return Worker(start, signals).run()
 
@@ -43,28 +42,6 @@ def _pin(processor: int, log: ErrorLog) -> None:
         os.sched_setaffinity(0, {processor})
     except OSError as error:
         log.warn(f"cannot run on processor {processor} only: {error.strerror}")
-
-
-class SignalReader:
-    """Signals as numbers to be read from a descriptor, so that one poll() waits for them and for everything
-    else.
-    """
-
-    def __init__(self) -> None:
-        self.fd, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
-        # Ctrl-C reaches every process of the terminal; the master decides what it means.
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-
-    def read(self) -> bytes:
-        """The signals that came since the last call, one byte each."""
-        try:
-            return os.read(self.fd, 256)
-        except BlockingIOError:
-            return b""
 
 
 class Worker:

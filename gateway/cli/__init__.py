@@ -1,183 +1,160 @@
-"""The command `gateway`. Each command's work is in a module of this package that is imported when it runs."""
+"""The command `gateway`. Each command's work is in a module of this package that is imported when it runs.
 
-import sys
+Click and not Typer: Typer loads pydantic, which more than doubles the time of a command.
+"""
+
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from gateway import __version__
-from gateway.cli.options import Conf, Invocation, Overrides, Prefix
+from gateway.cli.options import Invocation, fail, with_settings
 
-app = typer.Typer(
-    name="gateway",
-    help="Sluicegate, an API gateway that speaks Kong's configuration.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-config_app = typer.Typer(help="Look at the settings.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
+FILE = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110})
+def app() -> None:
+    """Sluicegate, an API gateway that speaks Kong's configuration."""
 
 
 @app.command()
-def start(
-    conf: Conf = None,
-    prefix: Prefix = None,
-    override: Overrides = None,
-    daemon: Annotated[
-        bool, typer.Option("--daemon", "-d", help="Run in the background; return when the gateway serves.")
-    ] = False,
-    declarative_config: Annotated[
-        Path | None, typer.Option(help="Declarative file, instead of DECLARATIVE_CONFIG.")
-    ] = None,
-    proxy_listen: Annotated[str | None, typer.Option(help="Instead of PROXY_LISTEN.")] = None,
-    admin_listen: Annotated[str | None, typer.Option(help="Instead of ADMIN_LISTEN.")] = None,
-    status_listen: Annotated[str | None, typer.Option(help="Instead of STATUS_LISTEN.")] = None,
-    workers: Annotated[str | None, typer.Option(help="Instead of WORKER_PROCESSES.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="Instead of LOG_LEVEL.")] = None,
-) -> None:
+@with_settings
+@click.option("--daemon", "-d", is_flag=True, help="Run in the background; return when the gateway serves.")
+@click.option("--declarative-config", metavar="FILE", help="Instead of DECLARATIVE_CONFIG.")
+@click.option("--proxy-listen", metavar="ADDRESSES", help="Instead of PROXY_LISTEN.")
+@click.option("--admin-listen", metavar="ADDRESSES", help="Instead of ADMIN_LISTEN.")
+@click.option("--status-listen", metavar="ADDRESSES", help="Instead of STATUS_LISTEN.")
+@click.option("--worker-processes", metavar="NUMBER", help="Instead of WORKER_PROCESSES.")
+@click.option("--log-level", metavar="LEVEL", help="Instead of LOG_LEVEL.")
+def start(invocation: Invocation, daemon: bool, **named: str | None) -> None:
     """Start the gateway, in the foreground unless --daemon is given."""
     from gateway.cli import lifecycle
 
-    flags = {
-        "declarative_config": str(declarative_config) if declarative_config else None,
-        "proxy_listen": proxy_listen,
-        "admin_listen": admin_listen,
-        "status_listen": status_listen,
-        "worker_processes": workers,
-        "log_level": log_level,
-    }
-    lifecycle.start(Invocation.of(conf, prefix, override, flags), daemon)
+    lifecycle.start(invocation.with_flags(named), daemon)
 
 
 @app.command()
-def stop(conf: Conf = None, prefix: Prefix = None, override: Overrides = None) -> None:
+@with_settings
+def stop(invocation: Invocation) -> None:
     """Stop a running gateway at once: requests under way are cut."""
     from gateway.cli import lifecycle
 
-    lifecycle.stop(Invocation.of(conf, prefix, override))
+    lifecycle.stop(invocation)
 
 
 @app.command("quit")
-def quit_(
-    conf: Conf = None,
-    prefix: Prefix = None,
-    override: Overrides = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            "-t",
-            min=0,
-            help="Seconds that requests have to end, then they are cut; 0: no limit. "
-            "Without it WORKER_SHUTDOWN_TIMEOUT of the running gateway.",
-        ),
-    ] = None,
-    wait: Annotated[float, typer.Option("--wait", "-w", min=0, help="Seconds to wait before it begins.")] = 0,
-) -> None:
+@with_settings
+@click.option(
+    "--timeout",
+    "-t",
+    type=click.FloatRange(min=0),
+    help="Seconds that requests have to end, then they are cut; 0: no limit. Without it "
+    "WORKER_SHUTDOWN_TIMEOUT of the running gateway.",
+)
+@click.option(
+    "--wait", "-w", type=click.FloatRange(min=0), default=0, help="Seconds to wait before it begins."
+)
+def quit_(invocation: Invocation, timeout: float | None, wait: float) -> None:
     """Stop a running gateway when the requests under way have ended."""
     from gateway.cli import lifecycle
 
-    lifecycle.quit_(Invocation.of(conf, prefix, override), timeout, wait)
+    lifecycle.quit_(invocation, timeout, wait)
 
 
 @app.command()
-def reload(conf: Conf = None, prefix: Prefix = None, override: Overrides = None) -> None:
+@with_settings
+def reload(invocation: Invocation) -> None:
     """Let a running gateway read settings and declarative file again. No request is lost.
 
-    Settings come from where they came from at the start, and on top from this command's conf file,
+    Settings come from where they came from at the start and, on top, from this command's conf file,
     environment and flags. With a mistake in any of it nothing changes.
     """
     from gateway.cli import lifecycle
 
-    lifecycle.reload(Invocation.of(conf, prefix, override))
+    lifecycle.reload(invocation)
 
 
 @app.command()
-def restart(conf: Conf = None, prefix: Prefix = None, override: Overrides = None) -> None:
+@with_settings
+def restart(invocation: Invocation) -> None:
     """Stop the gateway if it runs, then start it in the background."""
     from gateway.cli import lifecycle
 
-    lifecycle.restart(Invocation.of(conf, prefix, override))
+    lifecycle.restart(invocation)
 
 
 @app.command()
-def health(conf: Conf = None, prefix: Prefix = None, override: Overrides = None) -> None:
+@with_settings
+def health(invocation: Invocation) -> None:
     """Say whether the processes of the gateway run. Exit code 0: all do."""
     from gateway.cli import lifecycle
 
-    lifecycle.health(Invocation.of(conf, prefix, override))
+    lifecycle.health(invocation)
 
 
 @app.command()
-def check(
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="A declarative file (.yml, .yaml, .json) or a conf file; none: the settings."),
-    ] = None,
-    conf: Conf = None,
-    prefix: Prefix = None,
-    override: Overrides = None,
-) -> None:
-    """Check a declarative file, a conf file, or the settings as a start would find them. Nothing is
-    started.
+@with_settings
+@click.argument("file", type=FILE, required=False)
+def check(invocation: Invocation, file: Path | None) -> None:
+    """Check a declarative file (.yml, .yaml, .json) or a conf file; without one, the settings.
+
+    The settings are those that a start with the same options would find, with the declarative file that they
+    name. Nothing is started.
     """
     from gateway.cli import inspection
 
-    inspection.check(Invocation.of(conf, prefix, override), file)
+    inspection.check(invocation, file)
 
 
 @app.command()
-def version(
-    every: Annotated[bool, typer.Option("--all", "-a", help="Versions of what it is built on, too.")] = False,
-) -> None:
+@click.option("--all", "-a", "every", is_flag=True, help="Versions of what it is built on, too.")
+def version(every: bool) -> None:
     """Print the version."""
     if every:
         from gateway.cli import inspection
 
         inspection.versions()
     else:
-        typer.echo(__version__)
+        print(__version__)
 
 
 @app.command()
-def quickstart(
-    conf: Conf = None,
-    prefix: Prefix = None,
-    override: Overrides = None,
-    backend_port: Annotated[int, typer.Option(help="Port of the demo backend.")] = 9080,
-) -> None:
+@with_settings
+@click.option("--backend-port", default=9080, show_default=True, help="Port of the demo backend.")
+def quickstart(invocation: Invocation, backend_port: int) -> None:
     """Try it out: a gateway with examples/quickstart.yml and a demo backend, until Ctrl-C."""
     from gateway.cli import demonstration
 
-    demonstration.quickstart(Invocation.of(conf, prefix, override), backend_port)
+    demonstration.quickstart(invocation, backend_port)
 
 
-@config_app.command()
-def show(
-    conf: Conf = None,
-    prefix: Prefix = None,
-    override: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-) -> None:
+@app.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+@with_settings
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show(invocation: Invocation, as_json: bool) -> None:
     """Print every setting: its value, where the value comes from, what it means."""
     from gateway.cli import inspection
 
-    inspection.show_settings(Invocation.of(conf, prefix, override), as_json)
+    inspection.show_settings(invocation, as_json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> None:
+    """Measure the gateway against its peers, and compare reports."""
+    try:
+        from bench.cli import app as bench_app
+    except ImportError as error:
+        fail(f"the benchmarks are not part of this installation ({error})")
+    bench_app(args=list(arguments), prog_name="gateway bench")
 
 
 def main() -> None:
     """Entry point of the command."""
-    # The benchmarks bring their own commands; they are only looked for when somebody may want to see them.
-    if not sys.argv[1:] or sys.argv[1] in ("bench", "--help"):
-        _add_bench()
     app(prog_name="gateway")
-
-
-def _add_bench() -> None:
-    try:
-        from bench.cli import app as bench_app
-    except ImportError:
-        return
-    app.add_typer(bench_app, name="bench")

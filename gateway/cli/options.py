@@ -1,22 +1,14 @@
 """Options that most commands share, and how commands speak."""
 
 import dataclasses
+import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Any, NoReturn
 
-import typer
-
-Conf = Annotated[Path | None, typer.Option("--conf", "-c", help="Conf file.", show_default=False)]
-Prefix = Annotated[
-    Path | None, typer.Option("--prefix", "-p", help="Run directory, instead of PREFIX.", show_default=False)
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A setting; may be repeated.", show_default=False),
-]
+import click
 
 
 def fail(*lines: str) -> NoReturn:
@@ -39,28 +31,36 @@ class Invocation:
     flags: Mapping[str, str]
     """by setting name"""
 
-    @classmethod
-    def of(
-        cls,
-        conf: Path | None,
-        prefix: Path | None,
-        override: Sequence[str] | None,
-        named: Mapping[str, str | None] | None = None,
-    ) -> "Invocation":
-        """From the options. Ends the command for a --set that is not NAME=VALUE."""
-        flags = {}
-        for item in override or ():
-            name, equals, value = item.partition("=")
-            if not equals:
-                fail(f"--set {item}: expected NAME=VALUE")
-            flags[name.strip().lower()] = value
-        flags |= {name: value for name, value in (named or {}).items() if value is not None}
-        if prefix:
-            flags["prefix"] = str(prefix)
-        return cls(conf, flags)
+    def with_flags(self, named: Mapping[str, str | None]) -> "Invocation":
+        """The same with the settings that a command has options of their own for, where they were given."""
+        given = {name: value for name, value in named.items() if value is not None}
+        return Invocation(self.conf, {**self.flags, **given})
 
     def prefix(self) -> Path:
         """The run directory, found even when other settings are wrong."""
         from gateway.settings import find_prefix
 
         return find_prefix(self.conf, os.environ, self.flags)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --conf, --prefix and --set; it gets them as its argument `invocation`."""
+
+    @click.option("--conf", "-c", metavar="FILE", help="Conf file.")
+    @click.option("--prefix", "-p", metavar="DIRECTORY", help="Run directory, instead of PREFIX.")
+    @click.option(
+        "--set", "overrides", multiple=True, metavar="NAME=VALUE", help="A setting; may be repeated."
+    )
+    @functools.wraps(command)
+    def wrapped(conf: str | None, prefix: str | None, overrides: Sequence[str], **others: Any) -> None:
+        flags = {}
+        for item in overrides:
+            name, equals, value = item.partition("=")
+            if not equals:
+                fail(f"--set {item}: expected NAME=VALUE")
+            flags[name.strip().lower()] = value
+        if prefix:
+            flags["prefix"] = prefix
+        command(Invocation(Path(conf) if conf else None, flags), **others)
+
+    return wrapped
