@@ -4,3 +4,8 @@ The modules of one entity are built from `fields` (kinds of field), `record` (st
 `record_checks` (rules over several fields) and `value_checks`, `hosts`, `paths`, `patterns` (rules about
 values). `catalogue` lists all types; `identifiers` derives the ids of entities that come from a file.
 """
+
+from gateway.entities.fields import Reference
+from gateway.entities.record import Entity, check_entity, shape_of, to_kong
+
+__all__ = ("Entity", "Reference", "check_entity", "shape_of", "to_kong")

@@ -1,2 +1,29 @@
 """Where the configuration comes from and how it is held: `configuration` in memory, `declarative` from a
 file."""
+
+from gateway.store.check import check_file
+from gateway.store.configuration import EMPTY_HASH, Configuration
+from gateway.store.declarative import (
+    Parsed,
+    content_hash,
+    load_declarative,
+    load_declarative_document,
+    parse_declarative,
+    parse_declarative_document,
+)
+from gateway.store.declarative_errors import DeclarativeError
+from gateway.store.export import export_declarative
+
+__all__ = (
+    "EMPTY_HASH",
+    "Configuration",
+    "DeclarativeError",
+    "Parsed",
+    "check_file",
+    "content_hash",
+    "export_declarative",
+    "load_declarative",
+    "load_declarative_document",
+    "parse_declarative",
+    "parse_declarative_document",
+)

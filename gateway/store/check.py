@@ -6,27 +6,31 @@ from pathlib import Path
 
 from gateway.store.configuration import Configuration
 from gateway.store.declarative import load_declarative
-
-
-class UnreadableFile(OSError):
-    """A file that cannot be read; the message says which and why."""
+from gateway.store.declarative_errors import DeclarativeError, unreadable
 
 
 def check_file(path: str | Path) -> Configuration:
     """Read and validate a declarative file.
 
-    Raises UnreadableFile where there is no file to read, and DeclarativeError (see its `lines()`) where there
-    is something wrong in it.
+    Raises DeclarativeError (see its `lines()`) for a file that cannot be read as for one with errors in it.
     """
+    return load_declarative(read_file(path), source=str(path))
+
+
+def read_file(path: str | Path) -> bytes:
+    """The content of a declarative file; raises DeclarativeError with a readable reason."""
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
-        raise UnreadableFile(f"{path}: no such file") from None
+        raise _unreadable(path, "no such file") from None
     except IsADirectoryError:
-        raise UnreadableFile(f"{path}: is a directory, not a declarative file") from None
+        raise _unreadable(path, "is a directory, not a declarative file") from None
     except PermissionError:
-        raise UnreadableFile(f"{path}: not readable by this user (permission denied)") from None
+        raise _unreadable(path, "not readable by this user (permission denied)") from None
     except (OSError, ValueError) as problem:  # ValueError: a NUL character in the path
         reason = getattr(problem, "strerror", None) or problem
-        raise UnreadableFile(f"{path}: cannot be read: {reason}") from None
-    return load_declarative(data, source=str(path))
+        raise _unreadable(path, f"cannot be read: {reason}") from None
+
+
+def _unreadable(path: str | Path, text: str) -> DeclarativeError:
+    return unreadable(str(path), [(None, None, text)])

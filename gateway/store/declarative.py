@@ -47,15 +47,6 @@ from gateway.store.documents import (
     read_yaml,
 )
 
-__all__ = (
-    "DeclarativeError",
-    "Parsed",
-    "content_hash",
-    "load_declarative",
-    "load_declarative_document",
-    "parse_declarative",
-)
-
 FORMAT_VERSIONS = ("1.1", "2.1", "3.0")
 BEFORE_REGEX_PREFIX = ("1.1", "2.1")
 # Written by decK beside the entities; they say nothing about what the gateway should do.
