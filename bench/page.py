@@ -97,8 +97,9 @@ def _head(text: str, *, numeric: bool = False) -> str:
     return f'<th scope="col" class="{"number" if numeric else "word"}">{escape(text)}</th>'
 
 
-def _row_head(text: str) -> str:
-    return f'<th scope="row">{escape(text)}</th>'
+def _row_head(text: str, further: str = "") -> str:
+    below = f" <small>{escape(further)}</small>" if further else ""
+    return f'<th scope="row">{escape(text)}{below}</th>'
 
 
 def _cell(text: str, name: str = "") -> str:
@@ -117,15 +118,14 @@ def _verdict(verdict: Verdict) -> str:
 def _changes_table(label: str, changes: list[Change], *, with_scenario: bool = True) -> str:
     if not changes:
         return "<p>The reports have none in common.</p>"
-    names = ["What", *(["Scenario"] if with_scenario else []), "Of"]
-    head = [_head(name) for name in names]
+    head = [_head("What")]
     head += [_head(name, numeric=True) for name in ("Before", "After", "Change", "Noise")]
     head.append(_head("Verdict"))
     rows = []
     for change in changes:
-        scenario = _cell(change.scenario) if with_scenario else ""
+        of = f"{change.scenario}, {heading(change.metric)}" if with_scenario else heading(change.metric)
         rows.append(
-            f"<tr>{_row_head(change.subject)}{scenario}{_cell(heading(change.metric))}"
+            f"<tr>{_row_head(change.subject, of)}"
             + _number(change_value(change, change.before))
             + _number(change_value(change, change.after))
             + _number(change_text(change))
