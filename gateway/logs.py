@@ -15,6 +15,10 @@ class ErrorLog:
 
     def __init__(self, fd: int, level: str = "notice") -> None:
         self.fd = fd
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
+        """Write events at or above this level from now on."""
         self.level = LEVELS.index(level)
 
     def write(self, level: str, text: str) -> None:

@@ -431,8 +431,10 @@ class Master:
             if replace:
                 self._replace_workers(new, replace)
             self.settings = new
+            self.log.set_level(new.log_level)
             if not replace:
                 self._serving.settings = new
+                self.log.notice("the settings were read again; the workers stay")
         except SettingsError as error:
             problems = error.problems
         except ListenError as error:
