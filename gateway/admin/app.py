@@ -1,0 +1,27 @@
+"""The Admin API: the table of its endpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.status.app import metrics_endpoints
+
+from .config import config_endpoints
+from .endpoints import KongApi
+from .root import root_endpoints
+from .status import status_endpoints
+
+if TYPE_CHECKING:
+    from gateway.control.plane import ControlPlane
+
+
+def admin_app(plane: ControlPlane) -> KongApi:
+    """The application of the Admin listener."""
+    return KongApi(
+        [
+            *root_endpoints(plane),
+            *status_endpoints(plane),
+            *config_endpoints(plane),
+            *metrics_endpoints(plane),
+        ]
+    )

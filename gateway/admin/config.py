@@ -1,0 +1,97 @@
+"""GET and POST /config: the declarative configuration of a node without a database.
+
+A POST replaces everything or nothing. It answers only when every worker serves the new configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.store import (
+    DeclarativeError,
+    Parsed,
+    export_declarative,
+    parse_declarative,
+    parse_declarative_document,
+)
+
+from .bodies import Body, read_body
+from .endpoints import Endpoint
+from .responses import ApiError, json_response, message_response
+
+if TYPE_CHECKING:
+    from gateway.control.plane import ControlPlane
+
+RETRY_AFTER = "1"  # seconds until another load may be tried
+
+
+def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
+    """The declarative configuration as a whole."""
+
+    async def show(request: Request) -> Response:
+        refuse_with_database(plane)
+        text = await asyncio.to_thread(export_declarative, plane.configuration)
+        return json_response(200, {"config": text})
+
+    async def replace(request: Request) -> Response:
+        refuse_with_database(plane)
+        body = await read_body(request, yaml=True)
+        if plane.stopping:
+            return message_response(503, "Kong currently exiting")
+        if plane.loading:
+            return message_response(
+                429, "Currently loading previous configuration", {"Retry-After": RETRY_AFTER}
+            )
+        with plane.claim_loading():
+            try:
+                parsed = await asyncio.to_thread(parse_body, body)
+            except DeclarativeError as error:
+                flatten = is_truthy(option(request, body, "flatten_errors"))
+                return json_response(400, error.answer(flatten))
+            unchanged = plane.shared.configuration_hash == parsed.configuration.hash
+            if unchanged and str(option(request, body, "check_hash")) == "1":
+                return Response(status_code=304)
+            acknowledged = await plane.apply(parsed.configuration)
+        if not acknowledged:
+            return message_response(504, "Timed out while loading configuration")
+        return await asyncio.to_thread(lambda: json_response(201, parsed.answer()))
+
+    return [Endpoint("/config", {"GET": show, "POST": replace})]
+
+
+def refuse_with_database(plane: ControlPlane) -> None:
+    """Kong has this endpoint only without a database."""
+    if plane.settings.database != "off":
+        text = "this endpoint is only available when Kong is configured to not use a database"
+        raise ApiError(message_response(400, text))
+
+
+def option(request: Request, body: Body, name: str) -> Any:
+    """A parameter of the load, from the query or (Kong mixes them) from a form or JSON body."""
+    return request.query_params.get(name, body.fields.get(name))
+
+
+def is_truthy(value: object) -> bool:
+    """What Kong takes for yes."""
+    return value is True or str(value).lower() in ("true", "1", "on", "yes")
+
+
+def parse_body(body: Body) -> Parsed:
+    """The configuration that a body holds, in any of the ways in which Kong takes it."""
+    if body.fields.get("_format_version"):
+        document = {
+            name: value for name, value in body.fields.items() if name not in ("check_hash", "flatten_errors")
+        }
+        return parse_declarative_document(document, source="POST /config")
+    config = body.fields.get("config")
+    if config is None:
+        if not body.raw:
+            raise ApiError(message_response(400, "expected a declarative configuration"))
+        config = body.raw
+    if not isinstance(config, str | bytes):
+        return parse_declarative_document(config, source="POST /config")
+    return parse_declarative(config, source="POST /config")

@@ -1,0 +1,136 @@
+"""From a table of endpoints to an ASGI application with Kong's manners.
+
+Every answer carries Kong's header fields; HEAD is GET without the body; OPTIONS lists the methods; unknown
+paths are 404 and wrong methods 405; one trailing slash is tolerated; an exception becomes a 500 without a
+trace of why.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from .responses import SERVER, ApiError, html_error, method_not_allowed, not_found, unexpected_error
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path and its handlers by method. `path` is in Starlette's notation (`/services/{services}`)."""
+
+    path: str
+    handlers: Mapping[str, Handler]
+
+    def methods(self) -> list[str]:
+        """Every method that the path answers, sorted as Kong lists them."""
+        implied = {"OPTIONS"} | ({"HEAD"} if "GET" in self.handlers else set())
+        return sorted(self.handlers.keys() | implied)
+
+
+class EndpointApp:
+    """The ASGI application of one endpoint: picks the handler by method."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        if scope["method"] == "HEAD":
+            response = without_body(response)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        method = request.method
+        if method == "OPTIONS" and "OPTIONS" not in self._endpoint.handlers:
+            return self._options(request)
+        handler = self._endpoint.handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            return method_not_allowed()
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return error.response
+
+    def _options(self, request: Request) -> Response:
+        methods = ", ".join(self._endpoint.methods())
+        wanted = request.headers.get("access-control-request-headers", "Content-Type")
+        headers = {
+            "Allow": methods,
+            "Access-Control-Allow-Methods": methods,
+            "Access-Control-Allow-Headers": wanted,
+        }
+        return Response(status_code=204, headers=headers)
+
+
+class KongApi:
+    """The outermost ASGI application of the Admin and status listeners."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        routes = [Route(endpoint.path, EndpointApp(endpoint)) for endpoint in endpoints]
+        self._router = Router(routes, redirect_slashes=False, default=unknown_path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # no websockets here, and the server is told that there is no lifespan
+        started = time.perf_counter()
+        origin = header(scope, b"origin")
+        begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                latency = int((time.perf_counter() - started) * 1000)
+                message["headers"] = [*message.get("headers", ()), *common_headers(origin, latency)]
+            await send(message)
+
+        if scope["method"] == "TRACE":
+            # Kong's web server refuses TRACE before any of Kong's code runs, hence without Kong's header
+            # fields.
+            await html_error(405, "405 Not Allowed")(scope, receive, send)
+            return
+        if len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"][:-1]}
+        try:
+            await self._router(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if not begun:
+                await unexpected_error()(scope, receive, send_with_headers)
+
+
+async def unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+    """The router's answer to a path that is not in the table."""
+    response = not_found()
+    await (without_body(response) if scope["method"] == "HEAD" else response)(scope, receive, send)
+
+
+def without_body(response: Response) -> Response:
+    """The same answer for HEAD: all header fields, Content-Length too, and no body."""
+    response.body = b""
+    return response
+
+
+def common_headers(origin: bytes | None, latency_ms: int) -> list[tuple[bytes, bytes]]:
+    """The fields of every answer of Kong's Admin API."""
+    return [
+        (b"server", SERVER.encode()),
+        (b"x-kong-admin-latency", str(latency_ms).encode()),
+        (b"access-control-allow-origin", origin or b"*"),
+        (b"access-control-allow-credentials", b"true"),
+    ]
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first value of a request header field."""
+    return next((value for field, value in scope["headers"] if field == name), None)

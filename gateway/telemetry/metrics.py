@@ -1,0 +1,143 @@
+"""Every metric the gateway exposes, declared once.
+
+`kong_*` have the names, labels, buckets and help texts of Kong 3's prometheus plugin, so that dashboards made
+for Kong work; `sluicegate_*` are our own.
+"""
+
+from .exposition import Metric, by_name
+
+KONG_LATENCY_BOUNDS_MS = (1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000)
+LATENCY_BOUNDS_MS = (25, 50, 80, 100, 250, 400, 700, 1000, 2000, 5000, 10000, 30000, 60000)
+
+_ROUTE = ("service", "route")
+
+# --- per route ------------------------------------------------------------------------------------
+
+HTTP_REQUESTS = Metric(
+    "kong_http_requests_total",
+    "counter",
+    "HTTP status codes per consumer/service/route in Kong",
+    (*_ROUTE, "code", "source", "workspace", "consumer"),
+)
+BANDWIDTH = Metric(
+    "kong_bandwidth_bytes",
+    "counter",
+    "Total bandwidth (ingress/egress) throughput in bytes",
+    (*_ROUTE, "direction", "workspace", "consumer"),
+)
+KONG_LATENCY = Metric(
+    "kong_kong_latency_ms",
+    "histogram",
+    "Latency added by Kong and enabled plugins for each service/route in Kong",
+    (*_ROUTE, "workspace"),
+    KONG_LATENCY_BOUNDS_MS,
+)
+UPSTREAM_LATENCY = Metric(
+    "kong_upstream_latency_ms",
+    "histogram",
+    "Latency added by upstream response for each service/route in Kong",
+    (*_ROUTE, "workspace"),
+    LATENCY_BOUNDS_MS,
+)
+REQUEST_LATENCY = Metric(
+    "kong_request_latency_ms",
+    "histogram",
+    "Total latency incurred during requests for each service/route in Kong",
+    (*_ROUTE, "workspace"),
+    LATENCY_BOUNDS_MS,
+)
+
+# --- per node, as Kong ----------------------------------------------------------------------------
+
+CONNECTIONS = Metric(
+    "kong_nginx_connections_total",
+    "gauge",
+    "Number of connections by subsystem",
+    ("node_id", "subsystem", "state"),
+)
+REQUESTS = Metric("kong_nginx_requests_total", "gauge", "Number of requests total", ("node_id", "subsystem"))
+NODE_INFO = Metric("kong_node_info", "gauge", "Kong Node metadata information", ("node_id", "version"))
+DATASTORE_REACHABLE = Metric(
+    "kong_datastore_reachable", "gauge", "Datastore reachable from Kong, 0 is unreachable"
+)
+WORKER_MEMORY = Metric(
+    "kong_memory_workers_lua_vms_bytes",
+    "gauge",
+    "Resident memory of a worker process in bytes",
+    ("node_id", "pid", "kong_subsystem"),
+)
+METRIC_ERRORS = Metric(
+    "kong_nginx_metric_errors_total", "counter", "Number of errors while collecting metrics"
+)
+
+# --- our own --------------------------------------------------------------------------------------
+
+INFO = Metric("sluicegate_info", "gauge", "Version of the gateway", ("version",))
+WORKERS = Metric("sluicegate_workers", "gauge", "Worker processes by state", ("state",))
+WORKER_RESTARTS = Metric(
+    "sluicegate_worker_restarts_total", "counter", "Workers started again after an unexpected end"
+)
+CONTROL_RESTARTS = Metric(
+    "sluicegate_control_restarts_total", "counter", "Control processes started again after an unexpected end"
+)
+CONFIGURATION_NUMBER = Metric(
+    "sluicegate_configuration_number", "gauge", "Number of the published configuration snapshot"
+)
+PEERS_NUMBER = Metric("sluicegate_peers_number", "gauge", "Number of the published peers snapshot")
+CONFIGURATION_SIZE = Metric(
+    "sluicegate_entities", "gauge", "Entities of the current configuration by type", ("type",)
+)
+NAMES = Metric("sluicegate_dns_names", "gauge", "Host names in use by state of their resolution", ("state",))
+
+# Worker counters that become a metric each: word of the worker block -> metric.
+WORKER_COUNTERS = {
+    "connections_dropped": Metric(
+        "sluicegate_connections_dropped_total", "counter", "Client connections closed for want of a slot"
+    ),
+    "upstream_connects": Metric(
+        "sluicegate_upstream_connects_total", "counter", "Connections opened to upstream addresses"
+    ),
+    "upstream_reuses": Metric(
+        "sluicegate_upstream_reuses_total", "counter", "Requests sent on a kept upstream connection"
+    ),
+    "upstream_retries": Metric(
+        "sluicegate_upstream_retries_total", "counter", "Requests sent again to another or the same address"
+    ),
+    "upstream_failures": Metric(
+        "sluicegate_upstream_failures_total", "counter", "Tries that ended without a response"
+    ),
+    "accept_pauses": Metric(
+        "sluicegate_accept_pauses_total",
+        "counter",
+        "Times a worker stopped accepting for want of descriptors or connection slots",
+    ),
+    "bad_requests": Metric(
+        "sluicegate_bad_requests_total", "counter", "Requests that the HTTP parser refused"
+    ),
+    "timeouts": Metric("sluicegate_timeouts_total", "counter", "Waits that ran into their deadline"),
+    "log_lines_dropped": Metric(
+        "sluicegate_log_lines_dropped_total", "counter", "Log lines dropped because the log could not keep up"
+    ),
+    "regex_limits": Metric(
+        "sluicegate_regex_limits_total", "counter", "Route regexes that ran into their match limit"
+    ),
+}
+WORKER_GAUGES = {
+    "upstream_active": Metric(
+        "sluicegate_upstream_active_connections", "gauge", "Upstream connections carrying a request"
+    ),
+    "upstream_idle": Metric(
+        "sluicegate_upstream_idle_connections", "gauge", "Upstream connections kept for reuse"
+    ),
+    "snapshots_mapped": Metric(
+        "sluicegate_snapshots_mapped", "gauge", "Snapshot files mapped by all workers together"
+    ),
+}
+
+ALL = by_name(
+    [
+        *(value for value in list(globals().values()) if isinstance(value, Metric)),
+        *WORKER_COUNTERS.values(),
+        *WORKER_GAUGES.values(),
+    ]
+)

@@ -1,0 +1,349 @@
+"""The resolver against a real DNS server: order, TTL, stale answers, negative answers, changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import dns.rcode
+import pytest
+from dns_server import DnsServer, Zone
+
+from gateway.dns import Resolver, ResolverOptions
+from gateway.dns import resolver as resolver_module
+from gateway.dns.hosts import HostsFile, parse_hosts
+from gateway.snapshot import Resolution, ResolutionState
+
+PATIENCE = 10.0  # seconds; only ever spent by a test that fails
+
+
+class Harness:
+    """A resolver, its server, and the changes it has reported."""
+
+    def __init__(self, resolver: Resolver, zone: Zone, server: DnsServer) -> None:
+        self.resolver = resolver
+        self.zone = zone
+        self.server = server
+
+    def state(self, name: str) -> ResolutionState:
+        return self.resolver.resolutions()[name].state
+
+    def addresses(self, name: str) -> set[str]:
+        return {address.ip for address in self.resolver.resolutions()[name].addresses}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async def poll() -> None:
+            while not condition():
+                await asyncio.sleep(0.005)
+
+        await asyncio.wait_for(poll(), PATIENCE)
+
+
+@asynccontextmanager
+async def running(
+    hosts: Path | None = None, on_change: Callable[[set[str]], None] = lambda names: None, **options: object
+) -> AsyncIterator[Harness]:
+    zone = Zone()
+    server = DnsServer(zone)
+    await server.start()
+    chosen = ResolverOptions(
+        nameservers=(("127.0.0.1", server.port),),
+        hosts_file=hosts,
+        **{"timeout": 0.2, "lifetime": 0.4, **options},  # type: ignore[arg-type]
+    )
+    resolver = Resolver(chosen, on_change)
+    resolver.start()
+    try:
+        yield Harness(resolver, zone, server)
+    finally:
+        await resolver.close()
+        server.stop()
+
+
+@pytest.fixture(autouse=True)
+def short_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TTLs below a second, so that no test has to wait for one."""
+    monkeypatch.setattr(resolver_module, "SHORTEST_LIFE", 0.01)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(test())  # type: ignore[arg-type]
+
+
+def test_addresses_of_a_name() -> None:
+    async def test() -> None:
+        async with running() as it:
+            it.zone.set("api.test", "A", "10.0.0.1", "10.0.0.2")
+            it.resolver.use(["api.test"])
+            assert it.resolver.pending() == ["api.test"]
+            assert await it.resolver.settle(PATIENCE)
+            resolution = it.resolver.resolutions()["api.test"]
+            assert resolution.state is ResolutionState.READY
+            assert {(one.ip, one.port, one.weight) for one in resolution.addresses} == {
+                ("10.0.0.1", None, None),
+                ("10.0.0.2", None, None),
+            }
+
+    run(test)
+
+
+def test_aliases_are_followed_with_the_shortest_ttl() -> None:
+    async def test() -> None:
+        async with running() as it:
+            it.zone.set("www.test", "CNAME", "api.test.", ttl=7)
+            it.zone.set("api.test", "A", "10.0.0.1", ttl=60)
+            it.resolver.use(["www.test"])
+            await it.resolver.settle(PATIENCE)
+            (address,) = it.resolver.resolutions()["www.test"].addresses
+            assert (address.ip, address.ttl) == ("10.0.0.1", 7)
+
+    run(test)
+
+
+def test_srv_comes_first_with_ports_weights_and_the_lowest_priority_only() -> None:
+    async def test() -> None:
+        async with running() as it:
+            it.zone.set("svc.test", "SRV", "1 5 8080 a.test.", "1 0 8081 b.test.", "2 9 8082 c.test.")
+            it.zone.set("svc.test", "A", "10.9.9.9")
+            for name, ip in (("a.test", "10.0.0.1"), ("b.test", "10.0.0.2"), ("c.test", "10.0.0.3")):
+                it.zone.set(name, "A", ip)
+            it.resolver.use(["svc.test"])
+            await it.resolver.settle(PATIENCE)
+            found = it.resolver.resolutions()["svc.test"].addresses
+            assert {(one.ip, one.port, one.weight) for one in found} == {
+                ("10.0.0.1", 8080, 5),
+                ("10.0.0.2", 8081, 1),
+            }
+
+    run(test)
+
+
+def test_the_type_that_succeeded_last_is_asked_first() -> None:
+    async def test() -> None:
+        async with running(valid_ttl=0.01) as it:
+            it.zone.set("api.test", "A", "10.0.0.1")
+            it.resolver.use(["api.test"])
+            await it.until(lambda: it.zone.asked("api.test", "A") >= 3)
+            assert it.zone.asked("api.test", "SRV") == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize(("order", "expected"), [(("A", "AAAA"), "10.0.0.1"), (("AAAA", "A"), "fd00::1")])
+def test_the_order_decides_between_ip_versions(order: tuple[str, ...], expected: str) -> None:
+    async def test() -> None:
+        async with running(order=order) as it:
+            it.zone.set("api.test", "A", "10.0.0.1")
+            it.zone.set("api.test", "AAAA", "fd00::1")
+            it.resolver.use(["api.test"])
+            await it.resolver.settle(PATIENCE)
+            assert it.addresses("api.test") == {expected}
+
+    run(test)
+
+
+def test_an_unknown_name_is_asked_for_again_after_the_negative_ttl() -> None:
+    async def test() -> None:
+        changes: list[set[str]] = []
+        async with running(on_change=changes.append, not_found_ttl=0.01) as it:
+            it.resolver.use(["late.test"])
+            await it.resolver.settle(PATIENCE)
+            assert it.state("late.test") is ResolutionState.NOT_FOUND
+            it.zone.set("late.test", "A", "10.0.0.1")
+            await it.until(lambda: it.state("late.test") is ResolutionState.READY)
+            assert changes == [{"late.test"}, {"late.test"}]
+
+    run(test)
+
+
+def test_names_that_dns_cannot_express_are_not_found() -> None:
+    async def test() -> None:
+        async with running() as it:
+            names = ["a..b", "x" * 64 + ".test"]
+            it.resolver.use(names)
+            await it.resolver.settle(PATIENCE)
+            assert [it.state(name) for name in names] == [ResolutionState.NOT_FOUND] * 2
+            assert it.zone.questions == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_failing_server_is_an_error_and_is_asked_again(silent: bool) -> None:
+    async def test() -> None:
+        async with running(error_ttl=0.01) as it:
+            it.zone.failure, it.zone.silent = dns.rcode.SERVFAIL, silent
+            it.resolver.use(["api.test"])
+            await it.until(lambda: not it.resolver.pending())
+            assert it.state("api.test") is ResolutionState.ERROR
+            it.zone.set("api.test", "A", "10.0.0.1")
+            it.zone.failure, it.zone.silent = None, False
+            await it.until(lambda: it.state("api.test") is ResolutionState.READY)
+
+    run(test)
+
+
+def test_old_addresses_serve_while_a_refresh_fails_until_they_are_stale() -> None:
+    async def test() -> None:
+        changes: list[set[str]] = []
+        async with running(on_change=changes.append, valid_ttl=0.01, error_ttl=0.01, stale_ttl=0.5) as it:
+            it.zone.set("api.test", "A", "10.0.0.1")
+            it.resolver.use(["api.test"])
+            await it.resolver.settle(PATIENCE)
+            it.zone.failure = dns.rcode.SERVFAIL
+            asked = len(it.zone.questions)
+            await it.until(lambda: len(it.zone.questions) > asked + 8)
+            assert it.addresses("api.test") == {"10.0.0.1"}
+            assert changes == [{"api.test"}]
+            await it.until(lambda: it.state("api.test") is ResolutionState.ERROR)
+            assert it.addresses("api.test") == set()
+
+    run(test)
+
+
+def test_changed_addresses_are_reported_once_and_the_order_is_no_change() -> None:
+    async def test() -> None:
+        changes: list[set[str]] = []
+        async with running(on_change=changes.append, valid_ttl=0.01) as it:
+            it.zone.set("api.test", "A", "10.0.0.1", "10.0.0.2")
+            it.resolver.use(["api.test"])
+            await it.resolver.settle(PATIENCE)
+            it.zone.set("api.test", "A", "10.0.0.2", "10.0.0.1")
+            asked = it.zone.asked("api.test", "A")
+            await it.until(lambda: it.zone.asked("api.test", "A") > asked + 3)
+            assert changes == [{"api.test"}]
+            it.zone.set("api.test", "A", "10.0.0.3")
+            await it.until(lambda: it.addresses("api.test") == {"10.0.0.3"})
+            assert changes == [{"api.test"}] * 2
+
+    run(test)
+
+
+def test_names_no_longer_in_use_are_forgotten_and_not_asked_for() -> None:
+    async def test() -> None:
+        async with running(valid_ttl=0.01) as it:
+            it.zone.set("a.test", "A", "10.0.0.1")
+            it.zone.set("b.test", "A", "10.0.0.2")
+            it.resolver.use(["a.test", "b.test"])
+            await it.resolver.settle(PATIENCE)
+            it.resolver.use(["b.test"])
+            assert set(it.resolver.resolutions()) == {"b.test"}
+            before_b = it.zone.asked("b.test", "A")
+            await it.until(lambda: it.zone.asked("b.test", "A") > before_b + 2)
+            before_a = it.zone.asked("a.test", "A")
+            await it.until(lambda: it.zone.asked("b.test", "A") > before_b + 6)
+            assert it.zone.asked("a.test", "A") == before_a
+
+    run(test)
+
+
+def test_names_keep_their_addresses_when_others_are_added() -> None:
+    async def test() -> None:
+        async with running() as it:
+            it.zone.set("a.test", "A", "10.0.0.1")
+            it.resolver.use(["a.test"])
+            await it.resolver.settle(PATIENCE)
+            it.resolver.use(["a.test", "b.test"])
+            assert it.addresses("a.test") == {"10.0.0.1"}
+            assert it.resolver.pending() == ["b.test"]
+
+    run(test)
+
+
+def test_waiting_for_a_silent_server_is_bounded() -> None:
+    async def test() -> None:
+        async with running(timeout=30.0, lifetime=60.0) as it:
+            it.zone.silent = True
+            it.resolver.use(["api.test"])
+            assert not await it.resolver.settle(0.05)
+            assert it.state("api.test") is ResolutionState.PENDING
+
+    run(test)
+
+
+def test_other_options_ask_again_and_an_equal_set_does_not() -> None:
+    async def test() -> None:
+        async with running() as first, running() as second:
+            first.zone.set("api.test", "A", "10.0.0.1")
+            second.zone.set("api.test", "A", "10.0.0.2")
+            first.resolver.use(["api.test"])
+            await first.resolver.settle(PATIENCE)
+            options = ResolverOptions(nameservers=(("127.0.0.1", second.server.port),), hosts_file=None)
+            first.resolver.configure(options)
+            await first.until(lambda: first.addresses("api.test") == {"10.0.0.2"})
+            asked = len(second.zone.questions)
+            first.resolver.configure(options)
+            first.resolver.use(["api.test", "other.test"])
+            await first.resolver.settle(PATIENCE)
+            assert second.zone.asked("api.test", "A") == 1
+            assert len(second.zone.questions) > asked
+
+    run(test)
+
+
+def test_many_names_are_resolved_with_bounded_concurrency() -> None:
+    async def test() -> None:
+        async with running(concurrency=4, order=("A",)) as it:
+            names = [f"n{number}.test" for number in range(100)]
+            for number, name in enumerate(names):
+                it.zone.set(name, "A", f"10.0.1.{number}")
+            it.resolver.use(names)
+            assert await it.resolver.settle(PATIENCE)
+            assert all(it.state(name) is ResolutionState.READY for name in names)
+
+    run(test)
+
+
+# --- without a server -----------------------------------------------------------------------------
+
+
+def resolve(hosts: Path | None, name: str, **options: object) -> Resolution:
+    async def ask() -> Resolution:
+        async with running(hosts, **options) as it:
+            it.resolver.use([name])
+            await it.resolver.settle(PATIENCE)
+            assert it.zone.questions == []
+            return it.resolver.resolutions()[name]
+
+    return asyncio.run(ask())
+
+
+def test_the_hosts_file_comes_before_dns(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(
+        "10.1.1.1 backend Backend.internal # a comment\nfd00::7 backend\n"
+        "nonsense backend\n\n10.1.1.2\tbackend\n"
+    )
+    assert [one.ip for one in resolve(hosts, "BACKEND").addresses] == ["10.1.1.1", "10.1.1.2"]
+    assert [one.ip for one in resolve(hosts, "backend.internal").addresses] == ["10.1.1.1"]
+    assert [one.ip for one in resolve(hosts, "backend", order=("AAAA", "A")).addresses] == ["fd00::7"]
+
+
+def test_localhost_needs_no_file(tmp_path: Path) -> None:
+    assert [one.ip for one in resolve(None, "localhost").addresses] == ["127.0.0.1"]
+    assert [one.ip for one in resolve(tmp_path / "missing", "localhost").addresses] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("literal", ["192.0.2.7", "2001:db8::7", "[2001:db8::7]"])
+def test_addresses_are_their_own_answer(literal: str) -> None:
+    assert [one.ip for one in resolve(None, literal).addresses] == [literal.strip("[]")]
+
+
+def test_a_changed_hosts_file_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("10.0.0.1 a\n")
+    hosts = HostsFile(path)
+    assert hosts.addresses("a") == ("10.0.0.1",)
+    path.write_text("10.0.0.22 a\n")
+    assert hosts.addresses("a") == ("10.0.0.22",)
+    path.unlink()
+    assert hosts.addresses("a") == ("10.0.0.22",)
+
+
+def test_odd_lines_of_a_hosts_file_are_skipped() -> None:
+    assert parse_hosts("# only a comment\n1.2.3 a\n10.0.0.1\nfe80::1%eth0 link\n10.0.0.1 a a A.\n") == {
+        "link": ("fe80::1",),
+        "a": ("10.0.0.1",),
+    }
