@@ -36,6 +36,8 @@ cdef inline bint is_field_value(const uint8_t* text, uint32_t length) noexcept n
     # Eight at a time; a word that may hold something forbidden (HTAB looks so too) is looked at byte by byte.
     while i + 8 <= length and not may_hold_control(text + i):
         i += 8
+    if 8 <= length < i + 8 and not may_hold_control(text + length - 8):
+        return True
     while i < length:
         if not BYTE_CLASS[text[i]] & IS_FIELD_VALUE:
             return False
