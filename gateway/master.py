@@ -30,6 +30,7 @@ from gateway.settings import (
     changed_settings,
     load_from,
 )
+from gateway.settings.values import descriptors_needed
 from gateway.supervision import STOP_LIMIT, Child, Generation, ending
 from native.shm import MAX_WORKERS, SharedState, WorkerState
 
@@ -47,7 +48,6 @@ DEATHS_AT_START = 3
 """unexpected ends of one worker after which a start, or a new generation, is given up"""
 READY_CHECK = 0.02
 """seconds between looks at the workers' states, only while a start or a replacement is under way"""
-DESCRIPTORS_BESIDE_CONNECTIONS = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Master:
         self._write_state()
 
     def _raise_limit(self, settings: Settings) -> None:
-        problem = raise_descriptor_limit(2 * settings.worker_connections + DESCRIPTORS_BESIDE_CONNECTIONS)
+        problem = raise_descriptor_limit(descriptors_needed(settings.worker_connections))
         if problem:
             self.log.warn(problem)
 

@@ -30,6 +30,8 @@ cdef enum:
 # The limits of the header, for Python code (they are compile-time constants for Cython code).
 globals()["MAX_WORKERS"] = MAX_WORKERS
 globals()["ROUTE_METRIC_SLOTS"] = ROUTE_METRIC_SLOTS
+# What route_metrics() returns; shm.pyi says what is in it.
+globals()["RouteMetrics"] = dict
 
 
 cdef inline uint64_t page_aligned(uint64_t size) noexcept nogil:

@@ -34,8 +34,13 @@ def check(invocation: Invocation, file: Path | None) -> None:
 def file_errors(file: Path) -> list[str]:
     """Every error of a declarative file, one a line with its place."""
     from gateway.store.check import check_file
+    from gateway.store.declarative_errors import DeclarativeError
 
-    return check_file(file)
+    try:
+        check_file(file)
+    except DeclarativeError as error:
+        return error.lines()
+    return []
 
 
 def declarative_errors(settings: Settings) -> list[str]:

@@ -32,6 +32,7 @@ from gateway.settings.values import (
     Kind,
     Listener,
     choice,
+    connections_possible,
     duration,
     header_list,
     number,
@@ -154,7 +155,7 @@ class Settings:
         kong=("nginx_worker_processes", "nginx_main_worker_processes"),
     )
     worker_connections: int = _setting(
-        number_or_auto(lambda: 16384, 16, 1_000_000, "16384"),
+        number_or_auto(connections_possible, 16, 1_000_000, "16384, or what the descriptor limit allows"),
         "auto",
         Scope.WORKERS,
         "Client connections that one worker serves at once; more wait in the kernel's queue",

@@ -8,6 +8,7 @@ message.
 import ipaddress
 import os
 import re
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,23 @@ def number_or_auto(automatic: Callable[[], int], least: int, most: int, meaning:
         lambda text: automatic() if text.lower() == "auto" else kind.parse(text),
         f"'auto' ({meaning}) or {kind.allowed}",
     )
+
+
+DESCRIPTORS_BESIDE_CONNECTIONS = 512
+"""file descriptors of a worker that are not connections: logs, snapshots, listening sockets, libraries"""
+
+
+def descriptors_needed(connections: int) -> int:
+    """File descriptors of a worker that serves so many clients: each has a connection to an upstream, too."""
+    return 2 * connections + DESCRIPTORS_BESIDE_CONNECTIONS
+
+
+def connections_possible() -> int:
+    """Client connections for which this process may have descriptors, at most 16384."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return 16384
+    return max(16, min(16384, (hard - DESCRIPTORS_BESIDE_CONNECTIONS) // 2))
 
 
 def _parse_switch(text: str) -> bool:
