@@ -44,7 +44,7 @@ ctypedef struct SnapshotHeader:
     uint32_t router_offset, router_size      # the router's own index, see router.pyx
     uint32_t peer_slot_offset, peer_slot_count   # kind SNAPSHOT_PEERS: open-addressing table, count a power of two
     uint32_t trusted_range_offset, trusted_range_count
-    uint32_t reserved[6]
+    uint32_t reserved[7]
 
 cpdef enum ProtocolBit:
     PROTOCOL_HTTP = 1

@@ -4,6 +4,7 @@ from typing import Any
 
 MAGIC: int
 FORMAT: int
+HEADER_SIZE: int
 
 class SnapshotError(Exception): ...
 

@@ -7,6 +7,7 @@ from native.hashing cimport xxh64
 
 MAGIC = int(SNAPSHOT_MAGIC)
 FORMAT = int(SNAPSHOT_FORMAT)
+HEADER_SIZE = sizeof(SnapshotHeader)
 
 
 class SnapshotError(Exception):
@@ -32,6 +33,9 @@ cdef const char* verify_configuration(const SnapshotHeader* header) noexcept nog
     cdef const ServiceRecord* service
     cdef const RouteRecord* route
     cdef uint32_t index
+    for index in range(32):
+        if not (c"0" <= header.configuration_hash[index] <= c"9" or c"a" <= header.configuration_hash[index] <= c"f"):
+            return b"configuration hash is not made of hex digits"
     if header.live_settings_offset == 0 or not section_inside(header, header.live_settings_offset, 1,
                                                               sizeof(LiveSettings)):
         return b"settings lie outside the file"
@@ -73,6 +77,8 @@ cdef const char* verify_peer_set(const SnapshotHeader* header, const PeerSet* pe
         return b"peers lie outside the file"
     if not section_inside(header, peer_set.wheel_offset, peer_set.wheel_length, sizeof(uint16_t)):
         return b"wheel of a peer set lies outside the file"
+    if peer_set.state > PEERS_NO_TARGETS:
+        return b"a peer set has an unknown state"
     if peer_set.state == PEERS_READY and (peer_set.peer_count == 0 or peer_set.wheel_length == 0):
         return b"a ready peer set is empty"
     peers = <const Peer*> (<const uint8_t*> header + peer_set.peer_offset)
@@ -113,7 +119,8 @@ cdef const char* verify_peers(const SnapshotHeader* header) noexcept nogil:
 
 
 cdef uint64_t snapshot_checksum(const SnapshotHeader* header, const void* body, uint64_t body_size) noexcept nogil:
-    cdef SnapshotHeader copy = header[0]
+    cdef SnapshotHeader copy
+    memcpy(&copy, header, sizeof(copy))
     copy.checksum = 0
     return xxh64(body, body_size, xxh64(&copy, sizeof(copy), 0))
 

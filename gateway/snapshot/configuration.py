@@ -55,7 +55,7 @@ def compile_configuration(
         route = matcher.route
         index.add(
             route=routes[route.id],
-            hosts=route.hosts or (),
+            hosts=matcher.hosts,
             path="" if matcher.regex else matcher.path,
             regex=matcher.path if matcher.regex else None,
             methods=route.methods or (),
