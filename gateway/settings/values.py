@@ -71,6 +71,10 @@ def parse_listeners(text: str) -> tuple[Listener, ...]:
     return tuple(_parse_listener(entry.split()) for entry in text.split(","))
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
 def _parse_listener(words: list[str]) -> Listener:
     if not words:
         raise ValueError("an entry is empty")
@@ -86,7 +90,7 @@ def _parse_listener(words: list[str]) -> Listener:
         name, _, value = flag.partition("=")
         if flag in ("ssl", "http2", "reuseport", "proxy_protocol", "deferred"):
             fields[flag] = True
-        elif name == "backlog" and value.isdecimal() and 0 < int(value) <= 65535:
+        elif name == "backlog" and _is_number(value) and 0 < int(value) <= 65535:
             fields["backlog"] = int(value)
         elif name in ("ipv6only", "so_keepalive") and value in ("on", "off"):
             fields[name] = value == "on"
@@ -103,13 +107,13 @@ def _parse_place(place: str) -> dict[str, Any]:
         address = str(ipaddress.IPv6Address(host[1:-1]))
     else:
         address = str(ipaddress.IPv4Address(host))
-    if not (port.isdecimal() and 0 < int(port) <= 65535):
+    if not (_is_number(port) and 0 < int(port) <= 65535):
         raise ValueError(f"'{place}': a port is a number from 1 to 65535")
     return {"address": address, "port": int(port)}
 
 
-_SIZE = re.compile(r"(\d{1,15})([kmg]?)", re.IGNORECASE)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -175,7 +179,7 @@ def number(least: int, most: int) -> Kind:
     """A whole number."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
+        if not _is_number(text) or not least <= int(text) <= most:
             raise ValueError
         return int(text)
 
@@ -319,7 +323,7 @@ def _parse_affinity(text: str) -> tuple[int, ...]:
     chosen: list[int] = []
     for word in text.split(","):
         first, _, last = word.strip().partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) > 4095:
+        if not _is_number(first) or not _is_number(last or first) or int(last or first) > 4095:
             raise ValueError
         chosen += range(int(first), int(last or first) + 1)
     missing = sorted(set(chosen) - set(usable_processors()))
@@ -368,7 +372,7 @@ def _parse_port_maps(text: str) -> dict[int, int]:
         if not word.strip():
             continue
         outside, _, inside = (part.strip() for part in word.partition(":"))
-        if not (outside.isdecimal() and inside.isdecimal()):
+        if not (_is_number(outside) and _is_number(inside)):
             raise ValueError
         if not (0 < int(outside) <= 65535 and 0 < int(inside) <= 65535):
             raise ValueError

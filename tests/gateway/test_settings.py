@@ -1,0 +1,454 @@
+"""Settings: forms of values, precedence, Kong's names, warnings, complete error reports."""
+
+import dataclasses
+import ipaddress
+import resource
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import (
+    DECLARATIONS,
+    Listener,
+    Scope,
+    Settings,
+    SettingsError,
+    Sources,
+    changed_settings,
+    find_prefix,
+    load_from,
+    load_settings,
+)
+from gateway.settings import sources as sources_module
+from gateway.settings.sources import ConfError, read_conf
+from gateway.settings.values import connections_possible, duration, size, usable_processors
+
+
+@pytest.fixture(autouse=True)
+def _no_conf_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_module, "CONF_LOCATIONS", ())
+
+
+def load(**environ: str) -> Settings:
+    """Settings from an environment alone."""
+    return load_settings(None, environ)
+
+
+def problems(**environ: str) -> list[str]:
+    """What is wrong with an environment."""
+    with pytest.raises(SettingsError) as caught:
+        load(**environ)
+    return caught.value.problems
+
+
+# --- defaults and precedence ------------------------------------------------------------------------
+
+
+def test_defaults_are_valid_and_are_kongs() -> None:
+    settings = load()
+    assert settings.warnings == ()
+    assert settings.proxy_listen == (Listener("0.0.0.0", 8000, reuseport=True, backlog=16384),)
+    assert settings.admin_listen == (Listener("127.0.0.1", 8001),)
+    assert settings.status_listen == (Listener("127.0.0.1", 8007),)
+    assert settings.worker_processes == len(usable_processors())
+    assert settings.keepalive_timeout == 75.0
+    assert settings.client_max_body_size == 0
+    assert settings.client_body_buffer_size == 8192
+    assert settings.upstream_keepalive_pool_size == 512
+    assert settings.error_default_type == "text/plain"
+    assert settings.real_ip_header == "X-Real-IP"
+    assert settings.database == "off"
+    assert all(settings.origin(name) == "default" for name in DECLARATIONS)
+
+
+def test_every_setting_has_a_type_a_form_and_a_meaning() -> None:
+    attributes = {field.name for field in dataclasses.fields(Settings)}
+    assert set(DECLARATIONS) <= attributes
+    for declaration in DECLARATIONS.values():
+        assert declaration.meaning
+        assert declaration.kind.allowed
+        assert declaration.meaning[-1] != "."
+
+
+def test_flags_beat_environment_beats_conf_file(tmp_path: Path) -> None:
+    conf = tmp_path / "gateway.conf"
+    conf.write_text("keepalive_requests = 1\nlog_level = info\nsend_timeout = 3s\n")
+    environ = {"GATEWAY_KEEPALIVE_REQUESTS": "2", "GATEWAY_LOG_LEVEL": "warn"}
+    settings = load_settings(conf, environ, {"keepalive_requests": "3"})
+    assert (settings.keepalive_requests, settings.log_level, settings.send_timeout) == (3, "warn", 3.0)
+    assert settings.origin("keepalive_requests") == "flag"
+    assert settings.origin("log_level") == "environment GATEWAY_LOG_LEVEL"
+    assert settings.origin("send_timeout") == f"conf file {conf}, line 3"
+
+
+def test_gateway_names_beat_kong_names() -> None:
+    settings = load(GATEWAY_LOG_LEVEL="warn", KONG_LOG_LEVEL="debug", KONG_REAL_IP_RECURSIVE="on")
+    assert settings.log_level == "warn"
+    assert settings.real_ip_recursive is True
+    assert settings.origin("real_ip_recursive") == "environment KONG_REAL_IP_RECURSIVE"
+
+
+def test_kongs_own_names() -> None:
+    settings = load(
+        KONG_NGINX_WORKER_PROCESSES="3",
+        KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE="1m",
+        KONG_NGINX_PROXY_CLIENT_MAX_BODY_SIZE="2m",
+        KONG_NGINX_HTTP_KEEPALIVE_REQUESTS="7",
+        KONG_NGINX_EVENTS_WORKER_CONNECTIONS="100",
+    )
+    assert settings.worker_processes == 3
+    assert settings.client_max_body_size == 2 << 20
+    assert settings.keepalive_requests == 7
+    assert settings.worker_connections == 100
+    assert settings.warnings == ()
+
+
+def test_named_conf_file_from_the_environment(tmp_path: Path) -> None:
+    conf = tmp_path / "named.conf"
+    conf.write_text("log_level = debug\n")
+    assert load(GATEWAY_CONF=str(conf)).log_level == "debug"
+
+
+def test_usual_conf_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = tmp_path / "kong.conf"
+    conf.write_text("log_level = debug\n")
+    monkeypatch.setattr(sources_module, "CONF_LOCATIONS", (tmp_path / "missing.conf", conf))
+    assert load().log_level == "debug"
+
+
+def test_missing_conf_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        load_settings(tmp_path / "missing.conf", {})
+
+
+# --- forms of values ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("60", 60.0),
+        ("60s", 60.0),
+        ("500ms", 0.5),
+        ("1m", 60.0),
+        ("1m30s", 90.0),
+        ("1.5s", 1.5),
+        ("1d", 86400.0),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration().parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "1x", "1m30", "1 s", "1e3", "nan", "inf", "²"])
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        duration().parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), ("8k", 8192), ("8M", 8 << 20), ("1g", 1 << 30), ("17", 17)]
+)
+def test_sizes(text: str, number: int) -> None:
+    assert size().parse(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "k", "-1", "1.5m", "8mb", "1t", "9" * 30, "٣"])
+def test_bad_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        size().parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "listeners"),
+    [
+        ("off", ()),
+        ("127.0.0.1:80", (Listener("127.0.0.1", 80),)),
+        ("localhost:80 bind", (Listener("127.0.0.1", 80),)),
+        ("[::1]:80 ipv6only=off", (Listener("::1", 80, ipv6only=False),)),
+        ("[0:0::1]:80", (Listener("::1", 80),)),
+        (
+            "0.0.0.0:80 reuseport deferred backlog=7 so_keepalive=on, 127.0.0.1:81",
+            (
+                Listener("0.0.0.0", 80, reuseport=True, deferred=True, backlog=7, so_keepalive=True),
+                Listener("127.0.0.1", 81),
+            ),
+        ),
+        ("unix:/run/proxy.sock", (Listener("", 0, path="/run/proxy.sock"),)),
+    ],
+)
+def test_listeners(text: str, listeners: tuple[Listener, ...]) -> None:
+    assert load(GATEWAY_PROXY_LISTEN=text).proxy_listen == listeners
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "80",
+            ":80",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "127.0.0.1:http",
+            "::1:80",
+            "host:80",
+        ),
+        *(
+            "127.0.0.1:80 fast",
+            "127.0.0.1:80 backlog=x",
+            "127.0.0.1:80,",
+            "unix:relative",
+            "127.0.0.1:80 ipv6only",
+        ),
+    ],
+)
+def test_bad_listeners(text: str) -> None:
+    (problem,) = problems(GATEWAY_PROXY_LISTEN=text)
+    assert problem.startswith(f"PROXY_LISTEN = '{text}' (environment GATEWAY_PROXY_LISTEN)")
+    assert "<ip>:<port>" in problem
+
+
+def test_listener_as_text() -> None:
+    assert str(Listener("::1", 80)) == "[::1]:80"
+    assert Listener("0.0.0.0", 80).connect_address == "127.0.0.1:80"
+    assert Listener("::", 80).connect_address == "[::1]:80"
+    assert str(Listener("", 0, path="/x")) == "unix:/x"
+
+
+def test_tls_listeners_are_left_out_with_a_warning() -> None:
+    settings = load(KONG_PROXY_LISTEN="0.0.0.0:8000 http2, 0.0.0.0:8443 http2 ssl reuseport backlog=16384")
+    assert [str(listener) for listener in settings.proxy_listen] == ["0.0.0.0:8000"]
+    assert any(
+        "0.0.0.0:8443 is left out: TLS listeners are not available yet" in line for line in settings.warnings
+    )
+    assert any("0.0.0.0:8000 speaks HTTP/1.1 only" in line for line in settings.warnings)
+
+
+def test_proxy_protocol_is_refused() -> None:
+    (problem,) = problems(GATEWAY_PROXY_LISTEN="127.0.0.1:80 proxy_protocol")
+    assert "the PROXY protocol is not available yet" in problem
+    (problem,) = problems(KONG_REAL_IP_HEADER="proxy_protocol")
+    assert "the PROXY protocol is not available yet" in problem
+
+
+def test_an_address_is_listened_on_once() -> None:
+    (problem,) = problems(GATEWAY_ADMIN_LISTEN="127.0.0.1:8007")
+    assert "127.0.0.1:8007 is an address of ADMIN_LISTEN too" in problem
+    (problem,) = problems(GATEWAY_PROXY_LISTEN="127.0.0.1:80, 127.0.0.1:80 reuseport")
+    assert "appears twice" in problem
+
+
+def test_trusted_ips() -> None:
+    settings = load(KONG_TRUSTED_IPS="10.0.0.1/8, ::1")
+    assert settings.trusted_ips == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128"))
+    (problem,) = problems(KONG_TRUSTED_IPS="10.0.0.256")
+    assert "'10.0.0.256'" in problem
+
+
+def test_header_lists() -> None:
+    settings = load(KONG_HEADERS="off", KONG_HEADERS_UPSTREAM="OFF")
+    assert settings.headers == settings.headers_upstream == frozenset()
+    assert load(KONG_HEADERS="server_tokens").headers == {"Server", "Via"}
+    assert load(KONG_HEADERS="x-kong-upstream-status").headers == {"X-Kong-Upstream-Status"}
+    assert "X-Kong-Proxy-Latency" in load().headers
+    (problem,) = problems(KONG_HEADERS="X-Made-Up")
+    assert "unknown name 'X-Made-Up'" in problem
+
+
+def test_affinity() -> None:
+    processors = usable_processors()
+    assert load(GATEWAY_CPU_AFFINITY="auto").cpu_affinity == processors
+    assert load(GATEWAY_CPU_AFFINITY=str(processors[0])).cpu_affinity == (processors[0],)
+    (problem,) = problems(GATEWAY_CPU_AFFINITY="4000")
+    assert "may not use processor 4000" in problem
+    assert problems(GATEWAY_CPU_AFFINITY="first")
+
+
+def test_dns_settings() -> None:
+    settings = load(
+        KONG_DNS_RESOLVER="10.0.0.1, 10.0.0.2:5353, [::1]:54",
+        KONG_DNS_ORDER="last,a,aaaa",
+        KONG_DNS_VALID_TTL="9",
+    )
+    assert settings.dns_resolver == (("10.0.0.1", 53), ("10.0.0.2", 5353), ("::1", 54))
+    assert settings.dns_order == ("LAST", "A", "AAAA")
+    assert settings.dns_valid_ttl == 9.0
+    assert load().dns_valid_ttl is None
+    assert problems(KONG_DNS_ORDER="MX")
+    assert problems(KONG_DNS_ORDER="LAST")
+
+
+def test_worker_connections_follow_the_descriptor_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    assert connections_possible() == (4096 - 512) // 2
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    assert connections_possible() == 16384
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    assert connections_possible() == 16
+
+
+def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load(
+        GATEWAY_PREFIX="run", GATEWAY_DECLARATIVE_CONFIG="kong.yml", GATEWAY_PROXY_ACCESS_LOG="a.log"
+    )
+    assert settings.prefix == tmp_path / "run"
+    assert settings.declarative_config == tmp_path / "kong.yml"
+    assert settings.proxy_access_log == tmp_path / "run" / "a.log"
+    assert load(GATEWAY_PROXY_ACCESS_LOG="off").proxy_access_log is None
+    assert load(GATEWAY_PROXY_ACCESS_LOG="/dev/stdout").proxy_access_log == Path("/dev/stdout")
+
+
+def test_body_buffer_is_limited_with_a_warning() -> None:
+    settings = load(KONG_NGINX_HTTP_CLIENT_BODY_BUFFER_SIZE="10m")
+    assert settings.client_body_buffer_size == 65536
+    assert "at most 64k" in settings.warnings[0]
+
+
+# --- what a person is told ----------------------------------------------------------------------------
+
+
+def test_all_problems_at_once() -> None:
+    found = problems(
+        GATEWAY_WORKER_PROCESSES="0",
+        GATEWAY_LOG_LEVEL="loud",
+        KONG_DATABASE="postgres",
+        KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE="8q",
+    )
+    assert found == [
+        "DATABASE = 'postgres' (environment KONG_DATABASE): a database is not available yet in this version; "
+        "allowed: 'off' (the configuration comes from a declarative file)",
+        "WORKER_PROCESSES = '0' (environment GATEWAY_WORKER_PROCESSES); "
+        "allowed: 'auto' (one per usable processor) or a whole number from 1 to 128",
+        "CLIENT_MAX_BODY_SIZE = '8q' (environment KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE); "
+        "allowed: a size in bytes or with k, m or g ('8m'), from 0 to 1024g",
+        "LOG_LEVEL = 'loud' (environment GATEWAY_LOG_LEVEL); allowed: one of 'debug', 'info', 'notice', "
+        "'warn', 'error', 'crit', 'alert', 'emerg'",
+    ]
+
+
+def test_unknown_names_are_reported_with_the_nearest() -> None:
+    settings = load(GATEWAY_PROXY_LISTN="x", GATEWAY_SERVICE_PORT_HTTP="80", GATEWAY_ZZZ="1")
+    assert settings.warnings[0].startswith(
+        "unknown setting GATEWAY_PROXY_LISTN; did you mean GATEWAY_PROXY_LISTEN?"
+    )
+    assert len(settings.warnings) == 3
+    assert settings.warnings[2] == "unknown setting GATEWAY_ZZZ"
+
+
+def test_unknown_flag_is_a_problem() -> None:
+    with pytest.raises(SettingsError, match="unknown setting 'log_levl'; did you mean log_level"):
+        load_settings(None, {}, {"log_levl": "debug"})
+
+
+def test_kong_settings_without_meaning_are_named_once_without_their_values() -> None:
+    settings = load(
+        KONG_PG_PASSWORD="secret-value",  # noqa: S106 - made up
+        KONG_NGINX_HTTP_INCLUDE="x.conf",
+        KONG_ADMIN_GUI_LISTEN="off",
+    )
+    (warning,) = settings.warnings
+    for name in ("KONG_PG_PASSWORD", "KONG_NGINX_HTTP_INCLUDE", "KONG_ADMIN_GUI_LISTEN"):
+        assert name in warning
+    assert "secret-value" not in warning
+
+
+def test_conf_file_names(tmp_path: Path) -> None:
+    conf = tmp_path / "kong.conf"
+    conf.write_text(
+        "pg_host = db\nadmin_gui_listen = off\nproxy_lisen = off\nnginx_http_keepalive_timeout = 9s\n"
+    )
+    settings = load_settings(conf, {})
+    assert settings.keepalive_timeout == 9.0
+    assert f"unknown setting 'proxy_lisen' in {conf}, line 3; did you mean proxy_listen?" in settings.warnings
+    assert any(line.endswith("ignored: pg_host, admin_gui_listen") for line in settings.warnings)
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = load(GATEWAY_DECLARATIVE_CONFIG_STRING="token: hunter2")
+    assert "hunter2" not in repr(settings)
+    assert settings.declarative_config_string == "token: hunter2"
+
+
+def test_two_declarative_configurations() -> None:
+    (problem,) = problems(GATEWAY_DECLARATIVE_CONFIG="/a.yml", KONG_DECLARATIVE_CONFIG_STRING="{}")
+    assert "DECLARATIVE_CONFIG and DECLARATIVE_CONFIG_STRING are both set" in problem
+
+
+# --- conf files ---------------------------------------------------------------------------------------
+
+
+def test_conf_syntax(tmp_path: Path) -> None:
+    conf = tmp_path / "a.conf"
+    conf.write_text("# comment\n\n Log_Level=debug # more\nprefix = /a\\#b\nheaders =\nnode_id = 'x'\n")
+    assert read_conf(conf) == {
+        "log_level": ("debug", 3),
+        "prefix": ("/a#b", 4),
+        "headers": ("", 5),
+        "node_id": ("x", 6),
+    }
+
+
+@pytest.mark.parametrize("content", ["log_level\n", "= x\n", "[section]\n"])
+def test_bad_conf_syntax(tmp_path: Path, content: str) -> None:
+    conf = tmp_path / "a.conf"
+    conf.write_text(content)
+    with pytest.raises(ConfError, match=r"a.conf:1: expected 'name = value'"):
+        read_conf(conf)
+
+
+def test_conf_that_is_not_text(tmp_path: Path) -> None:
+    conf = tmp_path / "a.conf"
+    conf.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfError, match="not UTF-8"):
+        read_conf(conf)
+
+
+# --- sources for a reload -----------------------------------------------------------------------------
+
+
+def test_sources_are_recorded_for_the_owner(tmp_path: Path) -> None:
+    sources = Sources.collect(None, {"GATEWAY_LOG_LEVEL": "warn", "HOME": "/root"}, {"PREFIX": str(tmp_path)})
+    sources.record(tmp_path)
+    assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
+    recorded = Sources.recorded(tmp_path)
+    assert recorded == sources
+    assert recorded
+    assert recorded.environ == {"GATEWAY_LOG_LEVEL": "warn"}
+    assert load_from(recorded).prefix == tmp_path
+    assert list(tmp_path.iterdir()) == [tmp_path / "settings.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"conf": 1}'])
+def test_unreadable_record(tmp_path: Path, content: str) -> None:
+    (tmp_path / "settings.json").write_text(content)
+    assert Sources.recorded(tmp_path) is None
+
+
+def test_later_sources_lie_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = Sources.collect(
+        None, {"GATEWAY_LOG_LEVEL": "warn", "KONG_HEADERS": "off"}, {"send_timeout": "1s"}
+    )
+    monkeypatch.chdir(tmp_path)
+    newer = Sources.collect(None, {"GATEWAY_LOG_LEVEL": "info"}, {"declarative_config": "k.yml"}).absolute()
+    settings = load_from(older.overlaid(newer))
+    assert (settings.log_level, settings.headers, settings.send_timeout) == ("info", frozenset(), 1.0)
+    assert settings.declarative_config == tmp_path / "k.yml"
+
+
+def test_prefix_is_found_beside_mistakes() -> None:
+    assert find_prefix(None, {"GATEWAY_PREFIX": "/p", "GATEWAY_LOG_LEVEL": "loud"}, {}) == Path("/p")
+    assert find_prefix(None, {"KONG_PREFIX": "/p"}, {"prefix": "/q"}) == Path("/q")
+
+
+def test_changes_by_scope() -> None:
+    changed = changed_settings(
+        load(), load(GATEWAY_LOG_LEVEL="debug", GATEWAY_WORKER_PROCESSES="7", GATEWAY_MEM_CACHE_SIZE="9m")
+    )
+    assert changed == {
+        Scope.LIVE: ["log_level"],
+        Scope.WORKERS: ["worker_processes"],
+        Scope.RESTART: ["mem_cache_size"],
+    }
