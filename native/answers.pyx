@@ -6,7 +6,9 @@ from native.headers cimport HEADER_ACCEPT, HEADER_CONTENT_TYPE, HeaderField
 from native.http1 cimport METHOD_HEAD
 from native.memory cimport Buffer, buffer_give, buffer_take
 from native.response_head cimport (
+    debug_fields_room,
     put_connection,
+    put_debug_fields,
     put_proxied_fields,
     put_request_id,
     put_status_line,
@@ -193,7 +195,8 @@ cdef void put_answer(Exchange* exchange, uint16_t status, const char* content_ty
     cdef Buffer* out
     exchange.flags |= EXCHANGE_LOCAL
     exchange.status = status
-    if not reserve_out(exchange, ANSWER_HEAD_ROOM + body_length + (<uint32_t> strlen(extra) if extra != NULL else 0)):
+    if not reserve_out(exchange, ANSWER_HEAD_ROOM + body_length + debug_fields_room(exchange)
+                       + (<uint32_t> strlen(extra) if extra != NULL else 0)):
         return
     out = exchange.out
     put_status_line(out, status)
@@ -216,6 +219,7 @@ cdef void put_answer(Exchange* exchange, uint16_t status, const char* content_ty
         put_number(out, exchange.worker.loop.now_ms - exchange.started_ms)
         put_text(out, b"\r\n")
     put_request_id(exchange, out)
+    put_debug_fields(exchange, out)
     put_text(out, b"Content-Length: ")
     put_number(out, body_length)
     put_text(out, b"\r\n\r\n")

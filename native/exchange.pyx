@@ -218,6 +218,7 @@ cdef void begin_exchange(Exchange* exchange) noexcept nogil:
     if exchange.request.body_kind == BODY_NONE:
         exchange.flags |= EXCHANGE_BODY_COMPLETE
     if not exchange.request.keep_alive or worker.phase == PHASE_DRAINING \
+            or exchange.settings.keepalive_timeout_ms == 0 \
             or (exchange.settings.keepalive_requests and client.requests + 1 >= exchange.settings.keepalive_requests):
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
     find_client_address(exchange)

@@ -18,5 +18,9 @@ cdef void put_connection(Exchange* exchange, Buffer* out, bint with_date) noexce
 # Via and the latencies of a response that went through the balancer, as far as the settings send them.
 cdef void put_proxied_fields(Exchange* exchange, Buffer* out) noexcept nogil
 cdef void put_request_id(Exchange* exchange, Buffer* out) noexcept nogil
+# Kong-Route-* and Kong-Service-* for a request with "Kong-Debug: 1", when allow_debug_header is on.
+cdef void put_debug_fields(Exchange* exchange, Buffer* out) noexcept nogil
+# Upper bound of what put_debug_fields writes.
+cdef uint32_t debug_fields_room(Exchange* exchange) noexcept nogil
 # Make room for `room` more bytes in exchange.out; False when memory is out.
 cdef bint reserve_out(Exchange* exchange, uint32_t room) noexcept nogil

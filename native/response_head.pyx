@@ -5,7 +5,15 @@ from native.connection cimport EXCHANGE_CHUNK_RESPONSE, EXCHANGE_CLOSE_CLIENT, R
 from native.headers cimport *
 from native.http1 cimport ResponseHead
 from native.memory cimport buffer_give, buffer_length, buffer_take
-from native.snapshot cimport SEND_LATENCY, SEND_REQUEST_ID, SEND_SERVER, SEND_UPSTREAM_STATUS, SEND_VIA
+from native.snapshot cimport (
+    SEND_LATENCY,
+    SEND_REQUEST_ID,
+    SEND_SERVER,
+    SEND_UPSTREAM_STATUS,
+    SEND_VIA,
+    StringRef,
+    snapshot_text,
+)
 from native.text cimport overflowed, put, put_number, put_text
 
 cdef enum:
@@ -115,6 +123,42 @@ cdef void put_request_id(Exchange* exchange, Buffer* out) noexcept nogil:
         put_text(out, b"\r\n")
 
 
+cdef uint32_t debug_fields_room(Exchange* exchange) noexcept nogil:
+    cdef uint32_t room = 0
+    if not exchange.settings.allow_debug_header:
+        return 0
+    if exchange.route != NULL:
+        room += 64 + exchange.route.id.length + exchange.route.name.length
+    if exchange.service != NULL:
+        room += 64 + exchange.service.id.length + exchange.service.name.length
+    return room
+
+
+cdef void put_name(Exchange* exchange, Buffer* out, const char* field, StringRef text) noexcept nogil:
+    if text.length:
+        put_text(out, field)
+        put(out, snapshot_text(exchange.configuration.base, text), text.length)
+        put_text(out, b"\r\n")
+
+
+cdef void put_debug_fields(Exchange* exchange, Buffer* out) noexcept nogil:
+    cdef const uint8_t* head
+    cdef const HeaderField* field
+    cdef uint32_t i
+    if not exchange.settings.allow_debug_header or exchange.route == NULL or exchange.client.input == NULL:
+        return
+    head = &exchange.client.input.data[0] + exchange.client.input.start
+    for i in range(exchange.request.header_count):
+        field = &exchange.request.headers[i]
+        if field.known == HEADER_KONG_DEBUG and field.value_length == 1 and head[field.value_offset] == 49:   # "1"
+            put_name(exchange, out, b"Kong-Route-Id: ", exchange.route.id)
+            put_name(exchange, out, b"Kong-Route-Name: ", exchange.route.name)
+            if exchange.service != NULL:
+                put_name(exchange, out, b"Kong-Service-Id: ", exchange.service.id)
+                put_name(exchange, out, b"Kong-Service-Name: ", exchange.service.name)
+            return
+
+
 cdef void put_proxied_fields(Exchange* exchange, Buffer* out) noexcept nogil:
     cdef uint8_t sent = exchange.settings.sent_headers
     cdef uint64_t received = exchange.head_received_ms or exchange.worker.loop.now_ms
@@ -199,7 +243,7 @@ cdef int build_response_head(Exchange* exchange) noexcept nogil:
     cdef Buffer* out
     cdef bint has_date
     # Via may repeat what the head holds; everything else of it is copied at most once
-    if not reserve_out(exchange, 2 * response.parsed + OWN_FIELDS_ROOM):
+    if not reserve_out(exchange, 2 * response.parsed + OWN_FIELDS_ROOM + debug_fields_room(exchange)):
         return 502
     out = exchange.out
     put_text(out, b"HTTP/1.1 ")
@@ -210,6 +254,7 @@ cdef int build_response_head(Exchange* exchange) noexcept nogil:
     has_date = put_upstream_fields(exchange, out, head)
     put_proxied_fields(exchange, out)
     put_request_id(exchange, out)
+    put_debug_fields(exchange, out)
     if response.status == 101:
         put_text(out, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         return 502 if overflowed(out) else 0
