@@ -86,7 +86,7 @@ BUDGETS = [
         0.95,
         0.98,
         True,
-        _ratio(PER_CPU, f"gateway-{MANY_ROUTES}-routes", f"gateway-{FEW_ROUTES}-routes"),
+        _ratio(PER_CPU, f"gateway-{MANY_ROUTES}", f"gateway-{FEW_ROUTES}"),
     ),
     BudgetSpec(
         "p99 added at half load", "half-load", "ms", 1.0, 0.3, False, _ratio("p99_ms", "gateway", "direct")

@@ -26,6 +26,7 @@ from bench.proxies import Gateway, Place
 from bench.scenarios import SCENARIOS
 
 # Python itself takes half a minute to start under callgrind.
+START_SECONDS = 60.0
 SLOW_START_SECONDS = 180.0
 WARM_UP_SECONDS = 1
 SAMPLES_PER_SECOND = 1999
@@ -102,7 +103,7 @@ def _profile(directory: Path, scenario: str, seconds: int, tool: Tool, top: int)
             control_cpus=[],
             routes=1,
             wrapper=wrapper if slow else [],
-            start_seconds=SLOW_START_SECONDS if slow else 20.0,
+            start_seconds=SLOW_START_SECONDS if slow else START_SECONDS,
         )
         gateway = Gateway(place)
         (worker,) = gateway.worker_pids()
@@ -141,13 +142,24 @@ def _start_perf(fleet: Fleet, directory: Path, worker: int) -> Child:
 
 
 def _perf_report(directory: Path, requests: int, top: int) -> str:
-    command = ["perf", "report", "--stdio", "-q", "--no-children", "--sort", "symbol,dso"]
-    command += ["-i", str(directory / "perf.data")]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [line.rstrip() for line in found.stdout.splitlines() if re.match(r"\s*\d", line)]
-    if not lines:
-        raise BenchError(f"perf recorded nothing: {found.stderr.strip()}")
-    return "\n".join([f"{requests:,} requests; share of the worker's CPU time:", *lines[:top]])
+    def lines(sort: str) -> list[str]:
+        command = ["perf", "report", "--stdio", "-q", "--no-children", "--sort", sort]
+        command += ["-i", str(directory / "perf.data")]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        # perf pads every column and adds empty ones for counters that were not recorded.
+        kept = [line.rstrip(" -") for line in found.stdout.splitlines() if re.match(r"\s*\d", line)]
+        if not kept:
+            raise BenchError(f"perf recorded nothing: {found.stderr.strip()}")
+        return kept
+
+    return "\n".join(
+        [
+            f"{requests:,} requests; share of the worker's CPU time by library:",
+            *lines("dso")[:12],
+            "by function:",
+            *lines("symbol,dso")[:top],
+        ]
+    )
 
 
 def _callgrind_control(*arguments: str) -> None:

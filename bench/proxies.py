@@ -36,7 +36,7 @@ class Place:
     control_cpus: list[int]
     routes: int  # 1: one route for everything; more: see bench.declarative
     wrapper: Sequence[str] = ()  # a command that runs the gateway, such as valgrind
-    start_seconds: float = 20.0
+    start_seconds: float = 60.0
 
 
 class Proxy(ABC):

@@ -275,6 +275,7 @@ class Runner:
         )
         tree_after = tree_cpu_seconds(pid) if pid else None
         workers_after = cpu_seconds(workers)
+        elapsed = time.monotonic() - foreign.started[0]
         foreign_share = foreign.share()
         if instance.proxy is not None and not instance.proxy.child.running():
             raise BenchError(f"{lane.name} ended under load:\n{instance.proxy.child.last_output()}")
@@ -293,7 +294,7 @@ class Runner:
             worker_cpu_seconds=used_by_workers,
             requests_per_cpu_second=result.requests / used if used else None,
             requests_per_worker_cpu_second=result.requests / used_by_workers if used_by_workers else None,
-            cpu_share=used / result.seconds / options.workers if used is not None else None,
+            cpu_share=used / elapsed / options.workers if used is not None else None,
             foreign_cpu_share=foreign_share,
             worker_rss_bytes=rss,
             worker_pss_bytes=pss,
@@ -311,22 +312,26 @@ class Runner:
 
     def _check(self, scenario: ScenarioSpec, lanes: list[LaneSpec], runs: dict[str, list[Run]]) -> None:
         """Say in the notes what a reader of the numbers must know."""
+        busy_elsewhere = []
+        slow = []
         for lane in lanes:
             failed = sum(run.load.errors.total for run in runs[lane.name])
             if failed:
                 self.notes.append(f"{scenario.name}, {lane.name}: {failed} failed requests")
             foreign = summarize([run.foreign_cpu_share for run in runs[lane.name]]).median
-            if foreign > FOREIGN_SHARE:
-                self.notes.append(
-                    f"{scenario.name}, {lane.name}: other processes used {foreign:.0%} of the machine"
-                )
             shares = [run.cpu_share for run in runs[lane.name] if run.cpu_share is not None]
-            saturating = lane.load.connections >= Load().connections
-            if saturating and shares and summarize(shares).median < BUSY_SHARE:
+            if foreign > FOREIGN_SHARE:
+                busy_elsewhere.append(f"{foreign:.0%} during {lane.name}")
+            elif lane.load.connections >= Load().connections and shares:
                 share = summarize(shares).median
-                self.notes.append(
-                    f"{scenario.name}, {lane.name}: {share:.0%} busy; something else set the throughput"
-                )
+                if share < BUSY_SHARE:
+                    slow.append(f"{lane.name} {share:.0%}")
+        if busy_elsewhere:
+            self.notes.append(
+                f"{scenario.name}: other programs used the machine: {', '.join(busy_elsewhere)}"
+            )
+        if slow:
+            self.notes.append(f"{scenario.name}: waited for wrk or the backend: busy {', '.join(slow)}")
 
 
 class ForeignCpu:
@@ -389,7 +394,7 @@ class Reloads:
 
 
 def _difference(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
+    return None if before is None or after is None else round(after - before, 4)
 
 
 def _write_targets(lanes: list[LaneSpec], directory: Path) -> dict[int, Path]:
