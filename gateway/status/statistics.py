@@ -25,6 +25,10 @@ WORKER_FIELDS = (
     "requests_total",
     "upstream_active",
     "upstream_idle",
+    "snapshots_mapped",
+    "accept_pauses",
+    "timeouts",
+    "log_lines_dropped",
 )
 
 
