@@ -440,7 +440,7 @@ cdef tuple pack_nodes(list nodes, uint32_t path_node_count):
         _, child_first, child_count, values = nodes[number]
         if number < path_node_count:
             below = best[child_first:child_first + child_count]
-            best[number] = min(values[:1] + below) if values or below else NO_INDEX
+            best[number] = min(values[:1] + below)
     packed = bytearray()
     first_bytes = bytearray()
     listed = []

@@ -509,7 +509,7 @@ def describe(bytes data) -> dict:
     described["routes"] = [describe_texts(header, snapshot_route(header, index)[0], ("id", "name"))
                            for index in range(header.route_count)]
     for route in described["routes"]:
-        if route["service"] == NO_INDEX:
+        if route["service"] == <uint32_t> NO_INDEX:
             route["service"] = None
     return described
 

@@ -1,0 +1,141 @@
+import uuid
+
+import pytest
+
+from gateway.entities.fields import Reference
+from gateway.entities.routes import Route
+from gateway.entities.services import Service
+from gateway.entities.upstreams import Upstream
+from gateway.settings import load_settings
+from gateway.snapshot import compile_configuration
+from gateway.store.configuration import Configuration
+from native.router import Router
+from native.snapshot import ProtocolBit, RouteFlag, describe, peer_key
+
+HASH = "0123456789abcdef" * 2
+
+
+def an_id(number: int) -> str:
+    return str(uuid.UUID(int=number))
+
+
+def service(number: int, **fields) -> Service:
+    return Service(
+        **{"id": an_id(number), "created_at": 1, "updated_at": 1, "host": f"h{number}.test"} | fields
+    )
+
+
+def route(number: int, **fields) -> Route:
+    return Route(**{"id": an_id(number), "created_at": number, "updated_at": number, "paths": ["/"]} | fields)
+
+
+def compiled(*entities, metric_slots=None, **flags) -> bytes:
+    settings = load_settings(None, {}, flags)
+    slots = metric_slots or {}
+    return compile_configuration(Configuration(entities, HASH), settings, number=3, metric_slots=slots)
+
+
+def test_empty_configuration():
+    settings = load_settings(None, {}, {})
+    data = compile_configuration(Configuration.EMPTY, settings, number=1, metric_slots={})
+    described = describe(data)
+    assert described["configuration_hash"] == "0" * 32
+    assert described["services"] == described["routes"] == []
+    assert Router(data).match(path="/") is None
+
+
+def test_services():
+    data = compiled(
+        service(1, name="one", protocol="https", host="a.test", port=8443, path="/base", retries=0),
+        service(2, host="b.test", connect_timeout=1, read_timeout=2, write_timeout=3),
+        service(3, host="balanced"),
+        service(4, host="2001:db8::1", port=81),
+        service(5, retries=None, connect_timeout=None),
+        Upstream(id=an_id(9), created_at=1, updated_at=1, name="balanced"),
+    )
+    described = describe(data)
+    assert described["number"] == 3
+    assert described["configuration_hash"] == HASH
+    one, two, three, four, five = described["services"]
+    assert one == {
+        "id": an_id(1),
+        "name": "one",
+        "host": "a.test",
+        "host_header": "a.test:8443",
+        "path": "/base",
+        "peer_key": peer_key("host:a.test:8443"),
+        "connect_timeout_ms": 60000,
+        "read_timeout_ms": 60000,
+        "write_timeout_ms": 60000,
+        "port": 8443,
+        "retries": 0,
+        "protocol": ProtocolBit.PROTOCOL_HTTPS,
+        "is_upstream": 0,
+    }
+    assert (two["host_header"], two["path"], two["name"]) == ("b.test", "/", "")
+    assert [two[f"{kind}_timeout_ms"] for kind in ("connect", "read", "write")] == [1, 2, 3]
+    assert (three["host_header"], three["is_upstream"]) == ("", 1)
+    assert three["peer_key"] == peer_key("upstream:balanced")
+    assert four["host_header"] == "[2001:db8::1]:81"
+    assert (five["retries"], five["connect_timeout_ms"]) == (5, 60000)
+
+
+def test_routes():
+    data = compiled(
+        service(1),
+        route(11, name="r", service=Reference(an_id(1)), https_redirect_status_code=308, protocols=["https"]),
+        route(
+            12,
+            strip_path=False,
+            preserve_host=True,
+            request_buffering=False,
+            response_buffering=False,
+            path_handling="v1",
+        ),
+        metric_slots={an_id(11): 7},
+    )
+    first, second = describe(data)["routes"]
+    assert first == {
+        "id": an_id(11),
+        "name": "r",
+        "service": 0,
+        "metrics_slot": 7,
+        "https_redirect_status": 308,
+        "protocols": ProtocolBit.PROTOCOL_HTTPS,
+        "flags": RouteFlag.ROUTE_STRIP_PATH
+        | RouteFlag.ROUTE_REQUEST_BUFFERING
+        | RouteFlag.ROUTE_RESPONSE_BUFFERING,
+        "plan_offset": 0,
+    }
+    # without a service; path_handling v1 is v0 in Kong's default router flavor
+    assert second["service"] is None
+    assert second["flags"] == RouteFlag.ROUTE_PRESERVE_HOST
+    assert second["metrics_slot"] == 0
+
+
+def test_left_out():
+    data = compiled(
+        service(1, enabled=False),
+        service(2, protocol="tcp"),
+        service(3),
+        route(11, service=Reference(an_id(1))),
+        route(12, service=Reference(an_id(2))),
+        route(13, protocols=["tcp"], paths=None, sources=None),
+        route(14, protocols=["grpc"], strip_path=False),
+        route(15, service=Reference(an_id(3))),
+    )
+    described = describe(data)
+    assert [one["id"] for one in described["services"]] == [an_id(3)]
+    assert [one["id"] for one in described["routes"]] == [an_id(15)]
+    assert Router(data).match(path="/")["service"] == 0
+
+
+def test_equal_input_gives_equal_bytes():
+    entities = [service(n) for n in range(1, 30)]
+    entities += [route(100 + n, service=Reference(an_id(n)), paths=[f"/{n}"]) for n in range(1, 30)]
+    assert compiled(*entities, trusted_ips="::/0") == compiled(*entities, trusted_ips="::/0")
+
+
+def test_a_pattern_that_does_not_compile_is_found_by_the_router():
+    with pytest.raises(ValueError, match="regular expression"):
+        Router(compiled(route(1, paths=["~/(a"])))
