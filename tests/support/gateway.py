@@ -72,10 +72,26 @@ class Gateway:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "KONG_"))}
         return clean | {f"GATEWAY_{name.upper()}": str(value) for name, value in self.settings.items()}
 
+    @property
+    def command(self) -> list[str]:
+        """What start() runs."""
+        return [sys.executable, "-m", "gateway", "start"]
+
+    def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`gateway ARGUMENTS` with this gateway's environment, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def start(self) -> Gateway:
         log = (self.prefix / "stdout.log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "start"],
+            self.command,
             env=self.environment,
             stdout=log,
             stderr=subprocess.STDOUT,
