@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import pinning as pins
 from bench import tables
 from bench.compare import compare_reports
+from bench.machine import PROJECT, describe_git
 from bench.page import comparison_page
 from bench.processes import BenchError
 from bench.proxies import PEERS, PROXIES
@@ -55,7 +57,9 @@ def run(
         int | None, typer.Option(min=1, help=f"Length of one measured run. [default: {SECONDS}]")
     ] = None,
     peers: Annotated[str, typer.Option(help="Peers to run beside the gateway.")] = ",".join(PEERS),
-    output: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where the report goes. [default: bench/results/<time>-<commit>.json]")
+    ] = None,
     quick: Annotated[
         bool, typer.Option(help="Two short rounds without warm-up: shows only that it runs.")
     ] = False,
@@ -87,13 +91,13 @@ def run(
             load_threads=1,
             quick=quick,
             reload_every_ms=reload_every,
-            command_line=["python", "-m", "bench", *sys.argv[1:]],
+            command_line=[Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]],
             notes=notes,
         )
         options.load_threads = max(1, len(options.pinning.load))
         if quick:
             notes.append("a quick run: its numbers only show that everything works")
-        raise typer.Exit(_run(options, output))
+        raise typer.Exit(_run(options, output or _default_output()))
     except BenchError as error:
         errors.print(f"bench: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
@@ -144,7 +148,13 @@ def _chosen_pinning(pin: bool, workers: int, texts: list[str], notes: list[str])
     )
 
 
-def _run(options: Options, output: Path | None) -> int:
+def _default_output() -> Path:
+    """A new file in the source tree's `bench/results/`, or in the current directory without a source tree."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{describe_git().commit[:8] or 'installed'}.json"
+    return PROJECT / "bench" / "results" / name if (PROJECT / ".git").exists() else Path(name)
+
+
+def _run(options: Options, output: Path) -> int:
     """Run with a progress bar; returns the exit status. An interrupted run still leaves what was finished."""
 
     def terminated(number: int, frame: FrameType | None) -> None:
@@ -186,10 +196,11 @@ def _run(options: Options, output: Path | None) -> int:
                 report = runner.report(complete=False)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    if output is not None and (report.scenarios or not interrupted):
+    worth_keeping = bool(report.scenarios) or not interrupted
+    if worth_keeping:
         write_report(report, output)
     console.print(*tables.report_tables(report), sep="\n")
-    if output is not None and (report.scenarios or not interrupted):
+    if worth_keeping:
         console.print(f"report: {output}", highlight=False)
     if interrupted:
         errors.print("bench: interrupted; everything it started was ended", style="red")
