@@ -1,0 +1,155 @@
+"""Processes of the gateway killed under load: what goes on, what comes back, what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.support.footprint import at_rest, other_workers, workers
+from tests.support.gateway import Gateway, one_service, wait_for
+from tests.support.load import Backend, EventLoopThread, Load, more_requests
+
+BACK_SECONDS = 2.0
+"""a killed worker serves again within a second; the rest is for a busy test machine"""
+
+
+@pytest.fixture(scope="module")
+def thread() -> Iterator[EventLoopThread]:
+    with EventLoopThread() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def backend(thread: EventLoopThread) -> Backend:
+    return Backend(thread)
+
+
+@pytest.fixture(scope="module")
+def gateway(backend: Backend) -> Iterator[Gateway]:
+    configured = Gateway(one_service(backend.port), worker_processes=2)
+    configured.settings["proxy_listen"] = f"127.0.0.1:{configured.proxy_port} reuseport"
+    with configured as running:
+        yield running
+
+
+def clients_of(gateway: Gateway, pid: int) -> set[int]:
+    """Ports of the clients whose connections a worker holds."""
+    return {
+        connection.raddr.port
+        for connection in psutil.Process(pid).net_connections("tcp4")
+        if connection.raddr and connection.laddr.port == gateway.proxy_port
+    }
+
+
+def test_killed_worker_loses_its_own_connections_only(gateway: Gateway, thread: EventLoopThread) -> None:
+    restarts = gateway.status()["worker_restarts"]
+    with Load(thread, gateway.proxy_port, connections=32) as load:
+        wait_for(more_requests(load, 300), what="requests before the kill")
+        victim, survivor = gateway.worker_pids()
+        lost, kept = clients_of(gateway, victim), clients_of(gateway, survivor)
+        assert lost
+        assert kept
+        before = gateway.status()["server"]["total_requests"]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: other_workers(gateway, {victim}, 2), seconds=BACK_SECONDS, what="a new worker serves")
+        new = next(worker for worker in workers(gateway) if worker["pid"] not in (victim, survivor))
+        wait_for(more_requests(load, 500), what="requests after the kill")
+        report = load.stop()
+    assert {failure.port for failure in report.failures} <= lost
+    assert len(report.failures) <= len(lost)
+    assert survivor in gateway.worker_pids()
+    status = gateway.status()
+    assert status["worker_restarts"] == restarts + 1
+    # the counters of the dead worker are not lost, and the new one goes on with them
+    assert status["server"]["total_requests"] >= max(before, report.succeeded)
+    after = next(worker for worker in workers(gateway) if worker["pid"] == new["pid"])
+    assert after["requests_total"] > new["requests_total"]
+    at_rest(gateway)
+
+
+def test_both_workers_killed_at_once(gateway: Gateway, thread: EventLoopThread) -> None:
+    with Load(thread, gateway.proxy_port, connections=16) as load:
+        wait_for(more_requests(load, 100), what="requests before the kill")
+        victims = set(gateway.worker_pids())
+        open_then = set(load.ports)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: other_workers(gateway, victims, 2), seconds=5, what="new workers serve")
+        wait_for(more_requests(load, 300), what="requests after the kill")
+        report = load.stop()
+    # who connects meanwhile waits in the master's sockets for the new workers
+    assert {failure.port for failure in report.failures} <= open_then, report.failures[:10]
+    at_rest(gateway)
+
+
+def test_killed_control_process_fails_no_request(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
+    posted = one_service(backend.port)
+    posted["services"][0]["routes"].append({"name": "added", "paths": ["/added"]})
+    gateway.configure(posted)
+    live = gateway.status()["configuration_hash"]
+    with Load(thread, gateway.proxy_port, path="/load") as load, Load(thread, gateway.proxy_port) as other:
+        wait_for(more_requests(load, 100), what="requests before the kill")
+        for _ in range(2):
+            control = gateway.status()["control"]["pid"]
+            requests = gateway.status()["server"]["total_requests"]
+            os.kill(control, signal.SIGKILL)
+            wait_for(more_requests(load, 100), what="requests while it is away")
+            wait_for(lambda gone=control: control_is_another(gateway, gone), what="the control process is back")
+            status = gateway.status()
+            assert status["configuration_hash"] == live
+            assert status["server"]["total_requests"] > requests
+        configuration = gateway.call(gateway.admin_port, "GET", "/config")
+        assert configuration[0] == 200
+        assert b"added" in configuration[2]
+        gateway.configure(one_service(backend.port))
+        assert gateway.status()["configuration_hash"] != live
+        wait_for(more_requests(load, 100), what="requests afterwards")
+        load.stop().check()
+        other.stop().check()
+    assert gateway.status()["control"]["restarts"] >= 2
+    at_rest(gateway)
+
+
+def control_is_another(gateway: Gateway, pid: int) -> bool:
+    """Whether another control process than `pid` serves, and its Admin API with it."""
+    try:
+        status = gateway.status()
+        admin, _, _ = gateway.call(gateway.admin_port, "GET", "/status")
+        ready, _, _ = gateway.call(gateway.status_port, "GET", "/status/ready")
+    except (OSError, ValueError):
+        return False
+    return status["control"]["pid"] != pid and admin == 200 and ready == 200
+
+
+def test_hung_control_process_fails_no_request(gateway: Gateway, thread: EventLoopThread) -> None:
+    control = gateway.status()["control"]["pid"]
+    with Load(thread, gateway.proxy_port) as load:
+        os.kill(control, signal.SIGSTOP)
+        try:
+            wait_for(more_requests(load, 300), what="requests while it hangs")
+        finally:
+            os.kill(control, signal.SIGCONT)
+        load.stop().check()
+    assert gateway.status()["control"]["pid"] == control
+
+
+def test_killed_master_leaves_nothing_and_can_start_again(backend: Backend, thread: EventLoopThread) -> None:
+    with Gateway(one_service(backend.port), worker_processes=2) as gateway:
+        assert gateway.process is not None
+        with Load(thread, gateway.proxy_port) as load:
+            wait_for(more_requests(load, 100), what="requests before the kill")
+            family = gateway.family()
+            assert len(family) == 3
+            gateway.process.kill()
+            assert gateway.process.wait() == -signal.SIGKILL
+            _, alive = psutil.wait_procs(family, timeout=5)
+            assert not alive, f"{alive} outlived the master"
+        assert not gateway.accepts()
+        assert (gateway.prefix / "pids" / "gateway.pid").exists()  # what kill -9 leaves: not to be taken for a gateway
+        gateway.start()
+        assert gateway.request("/again")[0] == 200
+        assert len(gateway.family()) == 3
