@@ -29,6 +29,7 @@ app = typer.Typer(
     help="Measure the gateway against its peers, and compare reports.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
 )
 console = Console()
 errors = Console(stderr=True)
