@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 from starlette.datastructures import UploadFile
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from .responses import ApiError, html_error, invalid_media_type, message_response
@@ -46,7 +47,7 @@ async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_L
     if media_type == "application/json":
         return Body(raw, media_type, json_fields(raw))
     if media_type == "application/x-www-form-urlencoded":
-        return Body(raw, media_type, await form_fields(request, raw))
+        return Body(raw, media_type, form_fields(raw))
     if media_type == "multipart/form-data":
         return Body(raw, media_type, await multipart_fields(request, raw, limit))
     if yaml and media_type in YAML_TYPES:
@@ -85,13 +86,13 @@ def json_fields(raw: bytes) -> dict[str, Any]:
     return value
 
 
-async def form_fields(request: Request, raw: bytes) -> dict[str, Any]:
+def form_fields(raw: bytes) -> dict[str, Any]:
     """The fields of a URL-encoded form; of a repeated field the last."""
-    form = await FormParser(request.headers, once(raw)).parse()
-    items = form.multi_items()
-    if len(items) > FIELD_LIMIT:
-        raise ApiError(message_response(400, "Too many arguments"))
-    return {name: value for name, value in items if isinstance(value, str)}
+    try:
+        pairs = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=FIELD_LIMIT)
+    except ValueError:
+        raise ApiError(message_response(400, "Too many arguments")) from None
+    return dict(pairs)
 
 
 async def multipart_fields(request: Request, raw: bytes, limit: int) -> dict[str, Any]:
@@ -114,6 +115,6 @@ async def multipart_fields(request: Request, raw: bytes, limit: int) -> dict[str
 
 
 async def once(data: bytes) -> AsyncGenerator[bytes, None]:
-    """A body that was read already, as the form parsers want it."""
+    """A body that was read already, as the parser wants it."""
     yield data
     yield b""

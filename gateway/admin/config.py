@@ -82,15 +82,15 @@ def is_truthy(value: object) -> bool:
 
 def parse_body(body: Body) -> Parsed:
     """The configuration that a body holds, in any of the ways in which Kong takes it."""
-    if body.fields.get("_format_version"):
+    config = body.fields.get("config")
+    if not body.raw:
+        raise ApiError(message_response(400, "expected a declarative configuration"))
+    if body.fields.get("_format_version") or (config is None and body.media_type == "application/json"):
         document = {
             name: value for name, value in body.fields.items() if name not in ("check_hash", "flatten_errors")
         }
         return parse_declarative_document(document, source="POST /config")
-    config = body.fields.get("config")
     if config is None:
-        if not body.raw:
-            raise ApiError(message_response(400, "expected a declarative configuration"))
         config = body.raw
     if not isinstance(config, str | bytes):
         return parse_declarative_document(config, source="POST /config")
