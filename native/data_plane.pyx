@@ -346,12 +346,15 @@ cdef class DataPlane:
 
     def run(self):
         """The loop. Returns after stop(), or when a drain has finished."""
+        cdef uint64_t one = 1
         with nogil:
             loop_update_time(&self.worker.loop)
             on_round_end(self.worker)
             loop_run(&self.worker.loop)
             close_everything(self.worker)
             STORE_BYTE(&self.worker.log_finished, 1)
+            if write(self.worker.log_wakeup_fd, &one, 8) < 0:
+                pass                                     # the counter is full: the log writer is awake anyway
 
     def write_logs(self):
         """Write log lines until run() has returned and everything is written."""
