@@ -31,7 +31,7 @@ class Family:
 
 
 def parse(page: bytes) -> dict[str, Family]:
-    """The families of a page by metric name; AssertionError with the line for anything that is not allowed."""
+    """The families of a page by metric name; AssertionError for anything not allowed."""
     text = page.decode("utf-8")
     assert text.endswith("\n")
     families: dict[str, Family] = {}

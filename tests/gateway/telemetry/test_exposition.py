@@ -46,7 +46,7 @@ def test_histogram_buckets_are_cumulative() -> None:
 
 
 def test_a_wrong_number_of_buckets_is_refused() -> None:
-    with pytest.raises(ValueError, match="3 counts for 2 bounds|2 counts for 2 bounds"):
+    with pytest.raises(ValueError, match="2 counts for 2 bounds"):
         Exposition().add_histogram(HISTOGRAM, [1, 2], 3, "a")
 
 
