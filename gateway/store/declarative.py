@@ -456,7 +456,7 @@ class _Loader:
                 present = listed.get(key)
                 listed[key] = [*present, *errors] if isinstance(present, list) else errors
             else:
-                put(tree, path, errors)
+                put(tree, path, errors[0] if isinstance(errors, list) else errors)
         return DeclarativeError(self._source, self._findings)
 
 

@@ -124,7 +124,7 @@ def flatten_errors(errors: Errors, path: DocumentPath) -> Iterator[tuple[Documen
 
 def hint_for(name: str, known: Sequence[str]) -> str:
     """A guess at what was meant by an unknown field."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
@@ -191,7 +191,7 @@ def lua_table(value: Any) -> str:
 
 
 def _lua_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else f'["{key}"]'
+    return key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else f"[{lua_table(key)}]"
 
 
 def _flattened(invalid: InvalidEntity) -> Iterator[dict[str, Any]]:
