@@ -2,10 +2,10 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
-from libc.string cimport memcpy
 
 cdef extern from *:
     """
+    #include <string.h>
     /* Unaligned little-endian reads; a fixed-size memcpy compiles to one load. */
     static inline uint64_t gateway_read64(const uint8_t* at) { uint64_t v; memcpy(&v, at, 8); return v; }
     static inline uint32_t gateway_read32(const uint8_t* at) { uint32_t v; memcpy(&v, at, 4); return v; }

@@ -349,8 +349,8 @@ cdef void search_plain_host(Search* search, const RouterIndex* index, const uint
     cdef uint64_t hash = xxh64(host, length, port)
     cdef uint32_t mask = index.host_slot_count - 1
     cdef uint32_t at = <uint32_t> hash & mask
-    cdef uint32_t probes
-    for probes in range(index.host_slot_count):
+    cdef uint32_t _probe
+    for _probe in range(index.host_slot_count):
         if slots[at].tree == NO_INDEX:
             return
         if (slots[at].hash == hash and slots[at].port == port and slots[at].host.length == length
@@ -552,8 +552,8 @@ cdef class Router:
             captures.append(None if start == 0xffffffff else request.texts[2][start:end])
         return {
             "route": match.route,
-            "route_id": (snapshot_text(self.snapshot, route.id))[:route.id.length].decode(),
-            "name": (snapshot_text(self.snapshot, route.name))[:route.name.length].decode(),
+            "route_id": (snapshot_text(self.snapshot, route.id))[:route.id.length].decode("utf-8", "replace"),
+            "name": (snapshot_text(self.snapshot, route.name))[:route.name.length].decode("utf-8", "replace"),
             "service": None if route.service == NO_INDEX else route.service,
             "flags": route.flags,
             "matched_length": match.matched_length,
@@ -564,7 +564,7 @@ cdef class Router:
         """Nanoseconds per match over `rounds` rounds through `requests` (keyword arguments of `match`)."""
         cdef const RouteQuery** queries
         cdef RouteMatch match
-        cdef uint32_t count = <uint32_t> len(requests), at, turn
+        cdef uint32_t count = <uint32_t> len(requests), at, _round
         cdef uint64_t found = 0
         cdef timespec begin, end
         defaults = {"method": "GET", "host": "", "port": 80, "path": "/", "query": "", "headers": (), "https": False,
@@ -577,7 +577,7 @@ cdef class Router:
             queries[at] = &(<_Request> kept[at]).query
         with nogil:
             clock_gettime(CLOCK_MONOTONIC, &begin)
-            for turn in range(rounds):
+            for _round in range(rounds):
                 for at in range(count):
                     found += router_match(self.snapshot, self.runtime, queries[at], &match)
             clock_gettime(CLOCK_MONOTONIC, &end)

@@ -1,6 +1,6 @@
 """Builds the router's index (control process) and checks it (workers, before they use it)."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from native.hashing cimport xxh64
@@ -40,8 +40,8 @@ cdef bint nodes_sound(const RouterIndex* index) noexcept nogil:
         value_limit = index.matcher_count if at < index.path_node_count else index.binding_count
         if node.label_length > LABEL_SIZE:
             return False
-        if node.child_count and (node.child_first <= at or not range_inside(node.child_first, node.child_count,
-                                                                           last_node)):
+        if node.child_count and (node.child_first <= at
+                                 or not range_inside(node.child_first, node.child_count, last_node)):
             return False
         if node.value_count == 1:
             if node.value_first >= value_limit:

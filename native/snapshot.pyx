@@ -1,6 +1,6 @@
 """Writing, checking and describing snapshot files. The records are those of snapshot.pxd."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from native.hashing cimport xxh64
@@ -99,8 +99,8 @@ cdef const char* verify_peers(const SnapshotHeader* header) noexcept nogil:
     cdef const char* problem
     cdef uint32_t index, used = 0
     cdef uint32_t count = header.peer_slot_count
-    if count == 0 or count & (count - 1) or not section_inside(header, header.peer_slot_offset, count,
-                                                              sizeof(PeerSlot)):
+    if (count == 0 or count & (count - 1)
+            or not section_inside(header, header.peer_slot_offset, count, sizeof(PeerSlot))):
         return b"peer table lies outside the file"
     slots = <const PeerSlot*> (<const uint8_t*> header + header.peer_slot_offset)
     for index in range(count):
@@ -152,10 +152,10 @@ cdef const PeerSet* snapshot_peer_set(const SnapshotHeader* peers, uint64_t key)
     cdef const PeerSlot* slots = <const PeerSlot*> (<const uint8_t*> peers + peers.peer_slot_offset)
     cdef uint32_t mask = peers.peer_slot_count - 1
     cdef uint32_t at = <uint32_t> key & mask
-    cdef uint32_t probes
+    cdef uint32_t _probe
     if key == 0:
         return NULL
-    for probes in range(peers.peer_slot_count):
+    for _probe in range(peers.peer_slot_count):
         if slots[at].key == key:
             return <const PeerSet*> (<const uint8_t*> peers + slots[at].set_offset)
         if slots[at].key == 0:
@@ -395,7 +395,7 @@ cdef class PeersBuilder(_Builder):
         cdef uint32_t index, at
         memset(&header, 0, sizeof(header))
         encoded = []
-        for key, name, state, peers, wheel, host_header in self.sets:
+        for _, name, _, peers, wheel, host_header in self.sets:
             # all texts first: the pool must be complete before the first section is placed
             encoded.append((self.peer_records(peers), b"".join(peer.to_bytes(2, "little") for peer in wheel)))
             self.strings.put(name.encode())

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from functools import cache
 from typing import Any
 
 from gateway.entities.fields import Reference
@@ -15,6 +16,7 @@ from native.router import Router
 SERVICE_ID = str(uuid.UUID(int=1))
 
 
+@cache
 def settings(**flags: str) -> Settings:
     return load_settings(None, {}, flags)
 

@@ -1,4 +1,5 @@
 import random
+from functools import cache
 
 import pytest
 import xxhash
@@ -24,6 +25,7 @@ from native.snapshot import (
 READY, NOT_FOUND = PeerSetState.PEERS_READY, PeerSetState.PEERS_NOT_FOUND
 
 
+@cache
 def peers_file(count: int = 3) -> bytes:
     builder = PeersBuilder()
     for number in range(count):
@@ -36,6 +38,7 @@ def peers_file(count: int = 3) -> bytes:
     return builder.build(number=5)
 
 
+@cache
 def configuration_file() -> bytes:
     return compiled(
         route(1, hosts=["a.com:81", "*.b.com", "c.*"], paths=["/x", r"~/u/(\d+)"]),

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.entities.fields import Reference
@@ -255,6 +255,7 @@ def test_turns_are_as_often_and_as_even_as_the_weights_say(weights):
         assert all(after - before < 2 * even + len(weights) for before, after in pairwise(places))
 
 
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 65535), min_size=2, max_size=40))
 def test_a_round_has_a_limit(weights):
     wheel = weighted_wheel(weights)
