@@ -4,6 +4,7 @@ Environment:
     GATEWAY_BUILD_ONLY   comma-separated module names ("http1,router"): build only these
     GATEWAY_SANITIZE=1   build with AddressSanitizer and UBSan (see `make asan`)
     GATEWAY_MARCH        -march value; the default runs on every machine of the architecture
+    GATEWAY_BUILD_JOBS   compilers at the same time; default: one per processor
 """
 
 import os
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
+JOBS = int(os.environ.get("GATEWAY_BUILD_JOBS", os.cpu_count() or 1))
 SANITIZE = os.environ.get("GATEWAY_SANITIZE") == "1"
 ONLY = {name for name in os.environ.get("GATEWAY_BUILD_ONLY", "").split(",") if name}
 
@@ -23,6 +26,15 @@ if SANITIZE:
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
     compile_flags = ["-O1", "-g", "-fno-strict-aliasing", *sanitizers]
     link_flags = sanitizers
+
+
+class ParallelBuild(build_ext):
+    """Compiles several modules at a time, also where no option can be given (pip)."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = JOBS
 
 
 def extensions() -> list[Extension]:
@@ -45,10 +57,11 @@ def extensions() -> list[Extension]:
 
 
 setup(
+    cmdclass={"build_ext": ParallelBuild},
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython-sanitized" if SANITIZE else "build/cython",
-        nthreads=int(os.environ.get("GATEWAY_BUILD_JOBS", os.cpu_count() or 1)),
+        nthreads=JOBS,
         compiler_directives={
             "language_level": "3",
             "boundscheck": False,

@@ -108,7 +108,7 @@ cdef Upstream* pool_take(Worker* worker, const Peer* peer) noexcept nogil:
 
 cdef bint close_oldest_idle(Worker* worker) noexcept nogil:
     """Descriptors are out: give one up that waits in some pool."""
-    cdef uint32_t i
+    cdef int i
     cdef Pool* pool
     for i in range(POOL_BUCKETS):
         pool = worker.pool_buckets[i]
