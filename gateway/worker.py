@@ -146,6 +146,7 @@ class Worker:
 
     def _load_snapshots(self) -> None:
         """Hand the current snapshots to the loop, peers first, as they were published."""
+        self._plane.housekeeping()  # many reloads in a row must not keep many old ones mapped
         self._load("peers", self._shared.peers_number)
         self._load("configuration", self._shared.configuration_number)
 
