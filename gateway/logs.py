@@ -70,9 +70,16 @@ def open_log(path: Path | None) -> int:
 
 
 def reopen_log(fd: int, path: Path | None) -> None:
-    """Make `fd` write to a new file at `path`, after a log rotation renamed the old one. Raises OSError."""
+    """Make `fd` write to a new file at `path`, after a log rotation renamed the old one. Raises OSError.
+
+    Standard output and error follow where they wrote to the same file, as they do in the background.
+    """
     new = open_log(path)
     try:
+        old = os.fstat(fd)
+        following = [number for number in (1, 2) if os.path.samestat(os.fstat(number), old)]
         os.dup2(new, fd, inheritable=False)
+        for number in following:
+            os.dup2(new, number)
     finally:
         os.close(new)

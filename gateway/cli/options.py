@@ -38,9 +38,12 @@ class Invocation:
 
     def prefix(self) -> Path:
         """The run directory, found even when other settings are wrong."""
-        from gateway.settings import find_prefix
+        from gateway.settings import SettingsError, find_prefix
 
-        return find_prefix(self.conf, os.environ, self.flags)
+        try:
+            return find_prefix(self.conf, os.environ, self.flags)
+        except SettingsError as error:
+            fail(*error.problems)
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:

@@ -90,9 +90,15 @@ def load_from(sources: Sources) -> Settings:
 
 
 def find_prefix(conf: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Path:
-    """The prefix alone: a mistake in another setting must not keep anybody from stopping a gateway."""
+    """The prefix alone: a mistake in another setting must not keep anybody from stopping a gateway.
+
+    Raises SettingsError for a conf file that is named and cannot be read.
+    """
     sources = Sources.collect(conf, environ, flags)
-    given = _gather(sources, [], [])["prefix"]
+    problems: list[str] = []
+    given = _gather(sources, problems, [])["prefix"]
+    if problems and sources.conf:  # the prefix may be in there: rather none than that of another gateway
+        raise SettingsError(problems)
     text = given.text.strip() or DECLARATIONS["prefix"].default_text()
     return sources.directory / Path(text).expanduser()
 

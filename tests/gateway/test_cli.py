@@ -166,6 +166,12 @@ def test_stop_works_with_a_mistake_in_the_settings(monkeypatch: pytest.MonkeyPat
     assert "is not running" in run("stop").stderr
 
 
+def test_stop_does_not_guess_a_prefix(tmp_path: Path) -> None:
+    result = run("stop", "--conf", str(tmp_path / "missing.conf"))
+    assert result.exit_code == 1
+    assert "missing.conf cannot be read" in result.stderr
+
+
 def test_start_reports_every_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GATEWAY_LOG_LEVEL", "loud")
     result = run("start", "--worker-processes", "none")
