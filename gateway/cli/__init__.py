@@ -137,11 +137,15 @@ def config() -> None:
 @config.command()
 @with_settings
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def show(invocation: Invocation, as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="The reference: defaults and allowed values, as Markdown.")
+def show(invocation: Invocation, as_json: bool, markdown: bool) -> None:
     """Print every setting: its value, where the value comes from, what it means."""
     from gateway.cli import inspection
 
-    inspection.show_settings(invocation, as_json)
+    if markdown:
+        inspection.print_reference()
+    else:
+        inspection.show_settings(invocation, as_json)
 
 
 @app.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -109,6 +109,37 @@ def setting_row(settings: Settings, name: str) -> dict[str, str]:
     }
 
 
+def print_reference() -> None:
+    """Print the documentation of all settings. It does not depend on the machine or on what is set."""
+    print(
+        """# Settings
+
+Written by `gateway config show --markdown` from the declarations in `gateway/settings/declarations.py`.
+
+A setting is read from the conf file (`log_level = info`), then from the environment (`GATEWAY_LOG_LEVEL`,
+else Kong's name `KONG_LOG_LEVEL`), then from flags (`--set log_level=info`); the last one counts. The conf
+file is the one that `--conf` or `GATEWAY_CONF` names, else the first of `/etc/gateway/gateway.conf`,
+`/etc/kong/kong.conf`, `/etc/kong.conf`. Unknown `GATEWAY_` names give a warning at each start.
+
+*Takes effect*: **reload** changes running workers, **workers** makes a reload replace the workers (the old
+ones finish their requests), **restart** needs a restart.
+"""
+    )
+    for declaration in DECLARATIONS.values():
+        default = (
+            f"`{declaration.default}`" if isinstance(declaration.default, str) else "depends on the user"
+        )
+        scope = {"live": "reload", "workers": "workers", "restart": "restart"}[declaration.scope.value]
+        print(f"## GATEWAY_{declaration.name.upper()}\n")
+        print(f"{declaration.meaning}.\n")
+        print(f"- Default: {default.replace('``', 'empty')}")
+        print("- Allowed: " + declaration.kind.allowed.replace("<", "\\<"))
+        print(f"- Takes effect: {scope}")
+        if declaration.kong_names:
+            print("- Also: " + ", ".join(f"`KONG_{name.upper()}`" for name in declaration.kong_names))
+        print()
+
+
 def versions() -> None:
     """Print the version and those of what the gateway is built on."""
     from importlib.metadata import PackageNotFoundError

@@ -112,7 +112,7 @@ class Settings:
         path("a directory"),
         _default_prefix,
         Scope.RESTART,
-        "Run directory: pid file, logs, snapshots. Without root rights ~/.local/state/sluicegate",
+        "Run directory: pid file, logs, snapshots. For root /var/lib/gateway, else ~/.local/state/sluicegate",
     )
     database: str = _setting(DATABASE, "off", Scope.RESTART, "Where entities are kept")
     declarative_config: Path | None = _setting(

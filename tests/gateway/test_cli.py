@@ -86,6 +86,14 @@ def test_config_show_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in result.stdout
 
 
+def test_reference_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = run("config", "show", "--markdown").stdout
+    for name, declaration in DECLARATIONS.items():
+        assert f"## GATEWAY_{name.upper()}\n\n{declaration.meaning}.\n" in text
+    monkeypatch.setenv("GATEWAY_LOG_LEVEL", "debug")
+    assert run("config", "show", "--markdown").stdout == text
+
+
 # --- check --------------------------------------------------------------------------------------------
 
 
