@@ -9,7 +9,7 @@ import mmap
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer, Py_buffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cdef extern from *:
     """
@@ -75,6 +75,18 @@ cdef WorkerBlock* block_of(SharedState shared, index) except NULL:
     if not 0 <= index < shared_control(shared.base).worker_limit:
         raise IndexError(f"no worker block {index}")
     return shared_worker(shared.base, index)
+
+
+cdef uint64_t add_words(uint64_t* total, const uint64_t* counted, uint32_t count) noexcept nogil:
+    """Add a worker's counters to a total. Returns something other than 0 if any of them is."""
+    cdef uint64_t seen = 0
+    cdef uint64_t value
+    cdef uint32_t at
+    for at in range(count):
+        value = shm_load(counted + at)
+        total[at] += value
+        seen |= value
+    return seen
 
 
 cdef list summed(uint64_t* total, uint32_t count):
@@ -227,25 +239,25 @@ cdef class SharedState:
         cdef RouteMetrics total
         cdef RouteMetrics* metrics
         cdef uint64_t* word
-        cdef uint64_t* sums = <uint64_t*> &total
         cdef uint32_t at
-        cdef uint32_t scalar_words = (<char*> &total.codes[0] - <char*> &total) // sizeof(uint64_t)
         cdef uint64_t seen = 0
         cdef uint64_t count
         codes = {}
-        for at in range(scalar_words):
-            sums[at] = 0
+        memset(&total, 0, sizeof(RouteMetrics))
         for index in range(self.worker_limit):
             word = words(shared_worker(self.base, index))
             # A block without a request has no metrics; looking at them would make pages of them.
             if not shm_load(word + <uint32_t> WORD_INDEX["requests_total"]):
                 continue
             metrics = &shared_worker(self.base, index).routes[<uint32_t> slot]
-            word = <uint64_t*> metrics
-            for at in range(scalar_words):
-                count = shm_load(word + at)
-                sums[at] += count
-                seen |= count
+            seen |= add_words(&total.ingress_bytes, &metrics.ingress_bytes, 1)
+            seen |= add_words(&total.egress_bytes, &metrics.egress_bytes, 1)
+            seen |= add_words(&total.kong_latency_sum_ms, &metrics.kong_latency_sum_ms, 1)
+            seen |= add_words(&total.upstream_latency_sum_ms, &metrics.upstream_latency_sum_ms, 1)
+            seen |= add_words(&total.request_latency_sum_ms, &metrics.request_latency_sum_ms, 1)
+            seen |= add_words(total.kong_latency, metrics.kong_latency, KONG_BUCKETS)
+            seen |= add_words(total.upstream_latency, metrics.upstream_latency, LATENCY_BUCKETS)
+            seen |= add_words(total.request_latency, metrics.request_latency, LATENCY_BUCKETS)
             for at in range(CODE_SLOTS):
                 count = shm_load(&metrics.codes[at].count)
                 if count:
@@ -265,6 +277,30 @@ cdef class SharedState:
             "request_latency_sum_ms": total.request_latency_sum_ms,
             "codes": codes,
         }
+
+    def set_route_metrics(self, index, slot, metrics):
+        """Write what route_metrics() gives into one worker's slot, as that worker would. For tests of the readers."""
+        if not 0 <= slot < ROUTE_METRIC_SLOTS:
+            raise IndexError(f"no route metric slot {slot}")
+        if len(metrics["codes"]) > CODE_SLOTS:
+            raise ValueError(f"a slot holds {CODE_SLOTS} pairs of status and source")
+        cdef RouteMetrics* target = &block_of(self, index).routes[<uint32_t> slot]
+        cdef uint32_t at
+        target.ingress_bytes = metrics["ingress_bytes"]
+        target.egress_bytes = metrics["egress_bytes"]
+        target.kong_latency_sum_ms = metrics["kong_latency_sum_ms"]
+        target.upstream_latency_sum_ms = metrics["upstream_latency_sum_ms"]
+        target.request_latency_sum_ms = metrics["request_latency_sum_ms"]
+        for at in range(KONG_BUCKETS):
+            target.kong_latency[at] = metrics["kong_latency"][at]
+        for at in range(LATENCY_BUCKETS):
+            target.upstream_latency[at] = metrics["upstream_latency"][at]
+            target.request_latency[at] = metrics["request_latency"][at]
+        for number, ((code, source), count) in enumerate(metrics["codes"].items()):
+            at = number
+            target.codes[at].source = source
+            target.codes[at].code = code
+            target.codes[at].count = count
 
     # --- control words --------------------------------------------------------------------------------------------------
 

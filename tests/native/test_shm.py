@@ -11,6 +11,7 @@ from native.shm import (
     GAUGE_WORDS,
     MAX_WORKERS,
     ROUTE_METRIC_SLOTS,
+    RouteMetrics,
     SharedState,
     WorkerState,
 )
@@ -150,6 +151,48 @@ def test_killed_writer_leaves_the_memory_usable(shared: SharedState) -> None:
     assert len(shared.configuration_hash) == 32
     shared.publish_configuration(2000, HASH)
     assert shared.configuration_hash == HASH
+
+
+def counted(base: int, codes: dict[tuple[int, int], int]) -> RouteMetrics:
+    """Metrics in which every number is another one."""
+    return {
+        "ingress_bytes": base + 1,
+        "egress_bytes": base + 2,
+        "kong_latency_sum_ms": base + 3,
+        "upstream_latency_sum_ms": base + 4,
+        "request_latency_sum_ms": base + 5,
+        "kong_latency": [base + 100 + at for at in range(18)],
+        "upstream_latency": [base + 200 + at for at in range(14)],
+        "request_latency": [base + 300 + at for at in range(14)],
+        "codes": codes,
+    }
+
+
+def test_route_metrics_are_summed_over_the_workers(shared: SharedState) -> None:
+    shared.set_worker(0, requests_total=1)
+    shared.set_worker(2, requests_total=1)
+    shared.set_route_metrics(0, 5, counted(0, {(200, 0): 1, (404, 1): 2}))
+    assert shared.route_metrics(5) == counted(0, {(200, 0): 1, (404, 1): 2})
+    shared.set_route_metrics(2, 5, counted(1000, {(404, 1): 10, (200, 1): 5}))
+    summed = shared.route_metrics(5)
+    assert summed
+    assert summed["codes"] == {(200, 0): 1, (404, 1): 12, (200, 1): 5}
+    assert summed["ingress_bytes"] == 1002
+    assert summed["request_latency_sum_ms"] == 1010
+    assert summed["kong_latency"] == [1200 + 2 * at for at in range(18)]
+    assert summed["upstream_latency"] == [1400 + 2 * at for at in range(14)]
+    assert summed["request_latency"] == [1600 + 2 * at for at in range(14)]
+    assert shared.route_metrics(4) is None
+    assert shared.route_metrics(6) is None
+
+
+def test_codes_without_a_place_of_their_own(shared: SharedState) -> None:
+    codes = {(200 + at, 0): at + 1 for at in range(24)}
+    shared.set_worker(0, requests_total=1)
+    shared.set_route_metrics(0, 1, counted(0, codes))
+    summed = shared.route_metrics(1)
+    assert summed
+    assert summed["codes"] == {**{key: codes[key] for key in list(codes)[:23]}, (0, 0): 24}
 
 
 def test_route_metric_slots_are_checked(shared: SharedState) -> None:
