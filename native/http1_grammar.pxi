@@ -97,13 +97,21 @@ cdef int check_transfer_encoding(const uint8_t* text, uint32_t length) noexcept 
     """0 when the codings are exactly `chunked`.
 
     A coding the gateway does not know is 501 (RFC 9112 §6.1); `chunked` repeated, with a parameter or before another
-    coding leaves the length of the body unclear: 400.
+    coding leaves the length of the body unclear: 400. So does a HTAB after the value, although the grammar allows it:
+    llhttp does not see chunked coding then, so servers disagree about where such a message ends.
+
+    `text` must stand in a line that ends with CR.
     """
     cdef uint32_t position = 0
     cdef uint32_t start = 0
     cdef uint32_t size = 0
     cdef uint32_t name_size
     cdef bint unknown = False
+    cdef uint32_t after = length
+    while text[after] == c" ":
+        after += 1
+    if text[after] == c"\t":
+        return BAD_REQUEST
     if length == 7 and equals_lower(text, b"chunked", 7):
         return 0
     while next_element(text, length, &position, &start, &size):

@@ -45,6 +45,7 @@ FRAMINGS = [
     [], [], [b"Content-Length: 0"], [b"Content-Length: 5"], [b"content-length:  17  "],
     [b"Transfer-Encoding: chunked"], [b"transfer-encoding:\tCHUNKED "],
     [b"Content-Length: 9223372036854775807"], [b"Content-Length: 0000000000000000005"],
+    [b"Content-Length: 5 \t"],
 ]  # fmt: skip
 BAD_FRAMINGS = [
     [b"Content-Length: 5", b"Content-Length: 5"], [b"Content-Length: 5, 5"], [b"Content-Length: +5"],
@@ -56,6 +57,7 @@ BAD_FRAMINGS = [
     [b"Content-Length: 9223372036854775808"], [b"Content-Length: 5 5"], [b"Content-Length: 0x5"],
     [b"Content-Length: -0"], [b"Transfer-Encoding: ,chunked"], [b"Transfer-Encoding: identity"],
     [b"Content-Length: 99999999999999999999"], [b"Transfer-Encoding : chunked"],
+    [b"Transfer-Encoding: chunked\t"],
 ]  # fmt: skip
 STATUS_LINES = [
     b"HTTP/1.1 200 OK", b"HTTP/1.1 200 ", b"HTTP/1.1 200", b"HTTP/1.0 404 Not Found",
