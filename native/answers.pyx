@@ -5,6 +5,7 @@ from native.connection cimport EXCHANGE_BALANCED, EXCHANGE_LOCAL, REQUEST_ID_LEN
 from native.headers cimport HEADER_ACCEPT, HEADER_CONTENT_TYPE, HeaderField
 from native.http1 cimport METHOD_HEAD
 from native.memory cimport Buffer, buffer_give, buffer_take
+from native.request_head cimport put_forwarded_host
 from native.response_head cimport (
     debug_fields_room,
     put_connection,
@@ -155,9 +156,9 @@ cdef void put_escaped(Buffer* out, const char* text, int kind) noexcept nogil:
 
 
 cdef const char* put_body(Exchange* exchange, Buffer* body, int kind, const char* message) noexcept nogil:
-    """Kong's templates. Returns the content type, or NULL for an empty body."""
+    """Kong's templates. Returns the content type; Kong sends it empty, like the body, to who accepts gRPC only."""
     if kind == ERROR_GRPC:
-        return NULL
+        return b""
     if kind == ERROR_JSON:
         put_text(body, b'{\n  "message":"')
         put_escaped(body, message, kind)
@@ -200,10 +201,9 @@ cdef void put_answer(Exchange* exchange, uint16_t status, const char* content_ty
         return
     out = exchange.out
     put_status_line(out, status)
-    if content_type != NULL:
-        put_text(out, b"Content-Type: ")
-        put_text(out, content_type)
-        put_text(out, b"\r\n")
+    put_text(out, b"Content-Type: ")
+    put_text(out, content_type)
+    put_text(out, b"\r\n")
     put_connection(exchange, out, True)
     if sent & SEND_SERVER:
         put_text(out, b"Server: kong/3.9.1\r\n")
@@ -247,7 +247,7 @@ cdef void build_https_redirect(Exchange* exchange, uint16_t status) noexcept nog
     cdef const char* text
     if location != NULL and body != NULL:
         put_text(location, b"Location: https://")
-        put(location, head + exchange.request.host_offset, exchange.request.host_length)
+        put_forwarded_host(exchange, location, head)
         if exchange.request.path_length == 0:
             put_text(location, b"/")
         put(location, head + exchange.request.path_offset, exchange.request.path_length)

@@ -5,7 +5,7 @@ from native.balancer cimport choose_peer, peer_failed
 from native.client_address cimport find_client_address
 from native.completion cimport abort_exchange, complete_exchange, release_upstream
 from native.connection cimport *
-from native.headers cimport HEADER_CONTENT_TYPE, HEADER_X_FORWARDED_PROTO, HeaderField
+from native.headers cimport HEADER_CONTENT_TYPE, HEADER_UPGRADE, HEADER_X_FORWARDED_PROTO, HeaderField
 from native.http1 cimport (
     BODY_CHUNKED,
     BODY_LENGTH,
@@ -14,6 +14,7 @@ from native.http1 cimport (
     METHOD_LOCK,
     METHOD_PATCH,
     METHOD_POST,
+    METHOD_TRACE,
     TARGET_ASTERISK,
     response_head_reset,
     chunk_decoder_reset,
@@ -42,7 +43,7 @@ from native.snapshot cimport (
     snapshot_service,
     snapshot_text,
 )
-from native.sockets cimport is_quiet, socket_error
+from native.sockets cimport end_sending, is_quiet, socket_error
 from native.text cimport is_text, put_text
 from native.tunnel cimport begin_tunnel
 from native.uri cimport normalize_path
@@ -98,6 +99,8 @@ cdef void answer(Exchange* exchange, uint16_t status, const char* message, Answe
 cdef void refuse_exchange(Exchange* exchange, uint16_t status) noexcept nogil:
     exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
     exchange.input_used = 0
+    if exchange.request.method == METHOD_CONNECT:
+        status = 400                                     # as Kong answers what it is no proxy for
     log_error(exchange.worker, LOG_INFO, exchange, b"client sent a request that is refused", NULL, 0)
     build_answer(exchange, status, NULL, ANSWER_SERVER, NULL)
     send_answer(exchange)
@@ -191,7 +194,7 @@ cdef bint protocol_allowed(Exchange* exchange) noexcept nogil:
     if not protocols & (PROTOCOL_HTTP | PROTOCOL_HTTPS):
         if is_grpc_content(exchange):
             answer(exchange, 426, b"Please use HTTP2 protocol", ANSWER_NEGOTIATED,
-                   b"Upgrade: HTTP/2\r\n")
+                   b"Connection: Upgrade\r\nUpgrade: HTTP/2\r\n")
         else:
             answer(exchange, 415, b"Non-gRPC request matched gRPC route", ANSWER_NEGOTIATED, NULL)
         return False
@@ -199,7 +202,7 @@ cdef bint protocol_allowed(Exchange* exchange) noexcept nogil:
         return True
     if exchange.route.https_redirect_status == 426:
         answer(exchange, 426, b"Please use HTTPS protocol", ANSWER_NEGOTIATED,
-               b"Upgrade: TLS/1.2, HTTP/1.1\r\n")
+               b"Connection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1\r\n")
         return False
     settle_connection(exchange)
     build_https_redirect(exchange, exchange.route.https_redirect_status)
@@ -222,6 +225,10 @@ cdef void begin_exchange(Exchange* exchange) noexcept nogil:
             or (exchange.settings.keepalive_requests and client.requests + 1 >= exchange.settings.keepalive_requests):
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
     find_client_address(exchange)
+    if exchange.request.method == METHOD_TRACE:
+        # it would show the client the headers that the gateway adds
+        answer(exchange, 405, NULL, ANSWER_SERVER, NULL)
+        return
     if not normalize_request_path(exchange):
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
         answer(exchange, 400, NULL, ANSWER_SERVER, NULL)
@@ -268,28 +275,42 @@ cdef void send_continue(Exchange* exchange) noexcept nogil:
         flush_client(exchange)
 
 
+cdef void stop_request(Exchange* exchange) noexcept nogil:
+    """Send no more of the request, although it is not complete."""
+    exchange.flags |= EXCHANGE_REQUEST_SENT
+    exchange.response.keep_alive = 0
+
+
+cdef void refuse_body(Exchange* exchange, uint16_t status) noexcept nogil:
+    """The body is broken, too large or too slow. Kong reads it when the balancer has run already and answers so."""
+    if exchange.upstream != NULL:
+        drop_upstream(exchange)
+    exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER | EXCHANGE_BALANCED
+    if exchange.balanced_ms == 0:
+        exchange.balanced_ms = exchange.worker.loop.now_ms
+    answer(exchange, status, NULL, ANSWER_SERVER, NULL)
+
+
 cdef int collect_body(Exchange* exchange, int progress) noexcept nogil:
     """Follow up what start_body or receive_body said. ALIVE: the exchange goes on with its current connection."""
     if progress < 0:
-        if progress == BODY_CLIENT_GONE:
+        if progress == BODY_CLIENT_GONE and exchange.flags & EXCHANGE_RESPONSE_STARTED:
+            # it may have stopped because of this response, and wait for its end
+            stop_request(exchange)
+            end_sending(exchange.upstream.endpoint.fd)
+            return ALIVE
+        if progress == BODY_CLIENT_GONE or exchange.flags & EXCHANGE_RESPONSE_STARTED:
             abort_exchange(exchange)
             return GONE
-        if exchange.flags & EXCHANGE_RESPONSE_STARTED:
-            abort_exchange(exchange)
-            return GONE
-        if exchange.upstream != NULL:
-            drop_upstream(exchange)
-        exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
-        # made before the upstream's answer: the gateway speaks for itself
-        exchange.flags &= ~<uint32_t> EXCHANGE_BALANCED
-        answer(exchange, <uint16_t> -progress, NULL, ANSWER_SERVER, NULL)
+        refuse_body(exchange, <uint16_t> -progress)
         return GONE
-    if progress == BODY_WAITING:
-        send_continue(exchange)
-        timer_set(&exchange.worker.loop, &exchange.client.endpoint.timer,
-                  exchange.worker.loop.now_ms + exchange.settings.client_body_timeout_ms)
-    elif progress == BODY_FINISHED:
-        timer_clear(&exchange.client.endpoint.timer)
+    if not exchange.flags & EXCHANGE_RESPONSE_STARTED:   # else the timer belongs to the response
+        if progress == BODY_WAITING:
+            send_continue(exchange)
+            timer_set(&exchange.worker.loop, &exchange.client.endpoint.timer,
+                      exchange.worker.loop.now_ms + exchange.settings.client_body_timeout_ms)
+        else:
+            timer_clear(&exchange.client.endpoint.timer)
     if exchange.upstream == NULL:
         if progress == BODY_FINISHED or progress == BODY_FULL or not body_may_wait(exchange):
             start_upstream(exchange)
@@ -416,7 +437,7 @@ cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept 
     """A try has failed. Another connection is tried when the request may be sent again, else the client is told; a
     response that has begun is cut off, so that the client sees that it is incomplete."""
     cdef Worker* worker = exchange.worker
-    cdef bint stale = exchange.upstream.reused and failure == FAILURE_CLOSED \
+    cdef bint stale = exchange.upstream.reused and failure == FAILURE_CLOSED and not exchange.response_head_done \
         and (exchange.upstream.input == NULL or buffer_length(exchange.upstream.input) == 0)
     cdef bint sent = (exchange.flags & EXCHANGE_ANY_SENT) != 0
     worker.block.upstream_failures += 1
@@ -445,6 +466,17 @@ cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept 
 
 
 # --- phase: send the request -----------------------------------------------------------------------------------------
+cdef bint request_goes_on(Exchange* exchange, int progress) noexcept nogil:
+    """Beside a response that has begun, the request only adds to the time the upstream has. False: enough for now."""
+    if progress == SEND_FAILED:
+        stop_request(exchange)                           # the response goes on
+        return False
+    if exchange.upstream.endpoint.timer.deadline:
+        timer_set(&exchange.worker.loop, &exchange.upstream.endpoint.timer,
+                  exchange.worker.loop.now_ms + exchange.service.read_timeout_ms)
+    return progress == SEND_HUNGRY and exchange.client.endpoint.readable
+
+
 cdef int advance_request(Exchange* exchange) noexcept nogil:
     """Receive from the client and send to the upstream as far as both allow. ALIVE: same connection, go on."""
     cdef Worker* worker = exchange.worker
@@ -460,9 +492,13 @@ cdef int advance_request(Exchange* exchange) noexcept nogil:
             progress = receive_body(exchange)
             if not collect_body(exchange, progress):
                 return GONE
-        if upstream == NULL or upstream.state != UPSTREAM_ACTIVE:
+        if upstream == NULL or upstream.state != UPSTREAM_ACTIVE or exchange.flags & EXCHANGE_REQUEST_SENT:
             return ALIVE
         progress = send_request(exchange)
+        if exchange.flags & EXCHANGE_RESPONSE_STARTED:
+            if not request_goes_on(exchange, progress):
+                return ALIVE
+            continue
         if progress == SEND_FAILED:
             # the peer may have answered before it closed: its response is worth more than the error
             upstream.endpoint.readable = 1
@@ -497,22 +533,36 @@ cdef void discard_response(Exchange* exchange) noexcept nogil:
     exchange.flags &= ~<uint32_t> (EXCHANGE_RESPONSE_COMPLETE | EXCHANGE_CHUNK_RESPONSE)
 
 
+cdef bint upgrade_agreed(Exchange* exchange) noexcept nogil:
+    """Whether a 101 is what the client asked for, to the same protocol and after its whole request."""
+    cdef const uint8_t* head = &exchange.upstream.input.data[0] + exchange.upstream.input.start
+    cdef const HeaderField* field
+    cdef uint32_t i
+    if not exchange.request.upgrade_websocket or not exchange.response.upgrade \
+            or not exchange.flags & EXCHANGE_REQUEST_SENT:
+        return False
+    for i in range(exchange.response.header_count):
+        field = &exchange.response.headers[i]
+        if field.known == HEADER_UPGRADE and not is_text(head + field.value_offset, field.value_length, b"websocket", 9):
+            return False
+    return True
+
+
 cdef int begin_response(Exchange* exchange) noexcept nogil:
     """The final head is there: decide on framing and write the client's head."""
     cdef bint interim_pending
     cdef int result
+    if exchange.response.status == 101 and not upgrade_agreed(exchange):
+        upstream_failed(exchange, FAILURE_MALFORMED)
+        return GONE
     exchange.response_head_done = 1
     exchange.head_received_ms = exchange.worker.loop.now_ms
     if exchange.worker.phase == PHASE_DRAINING:
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
-    if exchange.response.status == 101:
-        if not exchange.request.upgrade_websocket or not exchange.response.upgrade:
-            upstream_failed(exchange, FAILURE_MALFORMED)
-            return GONE
-    else:
+    if exchange.response.status != 101:
         frame_response(exchange)
-        if not exchange.flags & EXCHANGE_REQUEST_SENT:
-            # an early answer: the rest of the request is of no interest (RFC 9112 §9.5)
+        if not exchange.flags & EXCHANGE_REQUEST_SENT or not exchange.flags & EXCHANGE_BODY_COMPLETE:
+            # an early answer. Relaying goes on both ways, but the client may well stop here (RFC 9112 §9.5)
             exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
             timer_clear(&exchange.client.endpoint.timer)
     interim_pending = flush_pending(exchange)
@@ -610,7 +660,8 @@ cdef void on_client_ready(Endpoint* endpoint) noexcept nogil:
     if endpoint.failed:
         abort_exchange(exchange)
         return
-    if not exchange.flags & (EXCHANGE_BODY_COMPLETE | EXCHANGE_RESPONSE_STARTED) and endpoint.readable:
+    if not exchange.flags & (EXCHANGE_BODY_COMPLETE | EXCHANGE_REQUEST_SENT) and endpoint.readable \
+            and (exchange.upstream != NULL or not exchange.flags & EXCHANGE_RESPONSE_STARTED):
         if not advance_request(exchange):
             return
     if flush_pending(exchange) and endpoint.writable:
@@ -627,7 +678,7 @@ cdef void on_upstream_ready(Endpoint* endpoint) noexcept nogil:
             upstream_failed(exchange, FAILURE_CONNECT)
             return
         upstream.state = UPSTREAM_ACTIVE
-    if not exchange.flags & (EXCHANGE_REQUEST_SENT | EXCHANGE_RESPONSE_STARTED) and endpoint.writable:
+    if not exchange.flags & EXCHANGE_REQUEST_SENT and endpoint.writable:
         if not advance_request(exchange):
             return
     if endpoint.readable:
@@ -641,11 +692,7 @@ cdef void on_client_timeout(Timer* timer) noexcept nogil:
         # the client does not take its response
         abort_exchange(exchange)
         return
-    if exchange.upstream != NULL:
-        drop_upstream(exchange)
-    exchange.flags &= ~<uint32_t> EXCHANGE_BALANCED
-    exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
-    answer(exchange, 408, NULL, ANSWER_SERVER, NULL)
+    refuse_body(exchange, 408)
 
 
 cdef void on_upstream_timeout(Timer* timer) noexcept nogil:

@@ -67,6 +67,31 @@ cdef void put_host(Exchange* exchange, Buffer* out, const uint8_t* head) noexcep
     put_text(out, b"\r\n")
 
 
+cdef void put_own_host(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept nogil:
+    """The host the client asked for, as nginx has it: without port and without the dot of a rooted name."""
+    cdef RequestHead* request = &exchange.request
+    cdef uint32_t length = request.host_length
+    if not request.has_host:
+        # an HTTP/1.0 request without Host: nginx answers with its server name, which is "kong"
+        put_text(out, b"kong")
+        return
+    if length > 1 and head[request.host_offset + length - 1] == 46:      # "."
+        length -= 1
+    put(out, head + request.host_offset, length)
+
+
+cdef void put_forwarded_host(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept nogil:
+    cdef const HeaderField* field
+    cdef uint32_t i
+    if exchange.client.peer_trusted:
+        for i in range(exchange.request.header_count):
+            field = &exchange.request.headers[i]
+            if field.known == HEADER_X_FORWARDED_HOST:
+                put_value(out, head, field)
+                return
+    put_own_host(exchange, out, head)
+
+
 cdef void put_forwarded(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept nogil:
     """X-Forwarded-*, X-Real-IP, Via: from a trusted peer the client's values pass, else they are overwritten
     (proxying.md §3). X-Forwarded-For and Via are appended to in any case."""
@@ -117,11 +142,8 @@ cdef void put_forwarded(Exchange* exchange, Buffer* out, const uint8_t* head) no
     put_text(out, b"\r\nX-Forwarded-Host: ")
     if host != NULL:
         put_value(out, head, host)
-    elif request.has_host:
-        put(out, head + request.host_offset, request.host_length)
     else:
-        # an HTTP/1.0 request without Host: nginx answers with its server name, which is "kong"
-        put_text(out, b"kong")
+        put_own_host(exchange, out, head)
     put_text(out, b"\r\nX-Forwarded-Port: ")
     if port != NULL:
         put_value(out, head, port)

@@ -14,7 +14,7 @@ from native.snapshot cimport (
     StringRef,
     snapshot_text,
 )
-from native.text cimport overflowed, put, put_number, put_text
+from native.text cimport is_text, overflowed, put, put_number, put_text
 
 cdef enum:
     OWN_FIELDS_ROOM = 512
@@ -194,8 +194,24 @@ cdef void put_via(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept
     put_text(out, b"\r\n")
 
 
+cdef bint wants_charset(const uint8_t* value, uint32_t length) noexcept nogil:
+    """Whether Kong names UTF-8 as the charset of this media type: textual, and without any parameter."""
+    if length == 10:
+        return is_text(value, length, b"text/plain", 10)
+    if length == 9:
+        return is_text(value, length, b"text/html", 9)
+    if length == 8:
+        return is_text(value, length, b"text/xml", 8)
+    if length == 16:
+        return is_text(value, length, b"text/vnd.wap.wml", 16)
+    if length == 19:
+        return is_text(value, length, b"application/rss+xml", 19)
+    return length == 22 and is_text(value, length, b"application/javascript", 22)
+
+
 cdef bint put_upstream_fields(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept nogil:
-    """Copy the upstream's end-to-end fields, neighbours in one piece. Adds Date, Server and Via."""
+    """Copy the upstream's end-to-end fields, neighbours in one piece. Adds Server, Via and the charset of texts;
+    returns whether there was a Date."""
     cdef ResponseHead* response = &exchange.response
     cdef uint32_t run_start = 0
     cdef uint32_t run_end = 0
@@ -210,6 +226,8 @@ cdef bint put_upstream_fields(Exchange* exchange, Buffer* out, const uint8_t* he
         field = &response.headers[i]
         if field.known:
             if field.known == HEADER_DATE:
+                if has_date:
+                    continue
                 has_date = True
             elif field.known == HEADER_SERVER:
                 has_server = True
@@ -227,6 +245,10 @@ cdef bint put_upstream_fields(Exchange* exchange, Buffer* out, const uint8_t* he
                 put(out, head + run_start, run_end - run_start)
             run_start = field.name_offset
         run_end = line_end
+        if field.known == HEADER_CONTENT_TYPE and wants_charset(head + field.value_offset, field.value_length):
+            put(out, head + run_start, field.value_offset + field.value_length - run_start)
+            put_text(out, b"; charset=UTF-8\r\n")
+            run_start = line_end
     if run_end > run_start:
         put(out, head + run_start, run_end - run_start)
     if not has_server and sent & SEND_SERVER:
