@@ -9,12 +9,12 @@ from pathlib import Path
 
 import dns.rcode
 import pytest
-from dns_server import DnsServer, Zone
 
 from gateway.dns import Resolver, ResolverOptions
 from gateway.dns import resolver as resolver_module
 from gateway.dns.hosts import HostsFile, parse_hosts
 from gateway.snapshot import Resolution, ResolutionState
+from tests.support.dns_server import DnsServer, Zone
 
 PATIENCE = 10.0  # seconds; only ever spent by a test that fails
 

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from prometheus_text import Family, parse
-from test_metric_slots import Workers, counted
 
 from gateway import KONG_VERSION
 from gateway.snapshot import Resolution, ResolutionState
@@ -15,6 +13,8 @@ from gateway.store import load_declarative_document
 from gateway.telemetry.collect import OVERFLOW, Scrape, metrics_page
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
+from tests.support.counted_routes import Workers, counted
+from tests.support.prometheus_text import Family, parse
 
 NODE = "6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01"
 CONFIGURATION = {

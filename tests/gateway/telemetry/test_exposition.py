@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_text import parse
 
 from gateway.telemetry import metrics
 from gateway.telemetry.exposition import Exposition, Metric, by_name
+from tests.support.prometheus_text import parse
 
 GAUGE = Metric("test_gauge", "gauge", "A gauge", ("name",))
 HISTOGRAM = Metric("test_ms", "histogram", "A histogram", ("name",), (1, 5))

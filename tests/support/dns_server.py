@@ -74,6 +74,6 @@ class DnsServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer a question, or say nothing when the zone is silent."""
+        answer = self.zone.answer(dns.message.from_wire(data))
         if not self.zone.silent:
-            answer = self.zone.answer(dns.message.from_wire(data))
             self._transport.sendto(answer.to_wire(), addr)
