@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.support.footprint import at_rest, other_workers, workers
+from tests.support.footprint import at_rest, is_running, other_workers, workers
 from tests.support.gateway import Gateway, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
@@ -72,7 +72,8 @@ def test_killed_worker_loses_its_own_connections_only(gateway: Gateway, thread: 
 
 
 def test_both_workers_killed_at_once(gateway: Gateway, thread: EventLoopThread) -> None:
-    with Load(thread, gateway.proxy_port, connections=16) as load:
+    newcomers = Load(thread, gateway.proxy_port, connections=4, keep_alive=False)
+    with Load(thread, gateway.proxy_port, connections=16) as load, newcomers:
         wait_for(more_requests(load, 100), what="requests before the kill")
         victims = set(gateway.worker_pids())
         open_then = set(load.ports)
@@ -146,8 +147,7 @@ def test_killed_master_leaves_nothing_and_can_start_again(backend: Backend, thre
             assert len(family) == 3
             gateway.process.kill()
             assert gateway.process.wait() == -signal.SIGKILL
-            _, alive = psutil.wait_procs(family, timeout=5)
-            assert not alive, f"{alive} outlived the master"
+            wait_for(lambda: not any(map(is_running, family)), seconds=5, what="nothing outlives the master")
         assert not gateway.accepts()
         assert (gateway.prefix / "pids" / "gateway.pid").exists()  # what kill -9 leaves: not to be taken for a gateway
         gateway.start()

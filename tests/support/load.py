@@ -193,7 +193,8 @@ class Report:
 
 
 class Load:
-    """`connections` clients, each sending request after request on a connection kept alive. Context manager.
+    """`connections` clients, each sending request after request on a connection kept alive, or on a new one each time.
+    Context manager.
 
     A request fails when its connection cannot be made or ends before the complete response, when the response is not
     200 with the expected body, or takes too long. A connection that the gateway closes between two requests is made
@@ -209,6 +210,7 @@ class Load:
         pause: float = 0.005,
         path: str = "/load",
         body: bytes = b"",
+        keep_alive: bool = True,
         seconds: float = 60.0,
     ) -> None:
         self.report = Report()
@@ -220,6 +222,7 @@ class Load:
         self._pause = pause
         self._path = path.encode()
         self._body = body
+        self._keep_alive = keep_alive
         self._seconds = seconds
         self._stopping = False
         self._number = 0
@@ -274,6 +277,8 @@ class Load:
             try:
                 while not self._stopping and await self._exchange(connection):
                     await asyncio.sleep(self._pause)
+                if not self._keep_alive:
+                    await asyncio.sleep(self._pause)
             finally:
                 self.ports.discard(connection.port)
                 connection.transport.abort()
@@ -287,6 +292,8 @@ class Load:
         head = b"%s %s HTTP/1.1\r\nHost: load\r\n" % (b"POST" if self._body else b"GET", target)
         if self._body:
             head += b"Content-Length: %d\r\n" % len(self._body)
+        if not self._keep_alive:
+            head += b"Connection: close\r\n"
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
