@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 NAME_CHARACTERS = re.compile(r"[0-9A-Za-z\-._]+")
+IPV4_CHARACTERS = re.compile(r"[0-9.:]+")
 IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?::(\d+))?")
 PORT_SUFFIX = re.compile(r":(\d+)$")
 
@@ -41,10 +42,7 @@ def kind_of_host(text: str) -> HostKind:
     """The kind of a host with or without a port."""
     if text.count(":") > 1:
         return HostKind.IPV6
-    bare = text.replace(":", "")
-    if bare and all(character in "0123456789." for character in bare):
-        return HostKind.IPV4
-    return HostKind.NAME
+    return HostKind.IPV4 if IPV4_CHARACTERS.fullmatch(text) and text != ":" else HostKind.NAME
 
 
 def parse_host(text: str) -> Host:

@@ -24,8 +24,12 @@ ANY_WORKSPACE = "*"
 def derived_id(type_name: str, key: str) -> str:
     """The id of the entity that `key` stands for among those of its type."""
     name = _namespace(type_name) + key.encode("utf-8", "surrogatepass")
-    digest = hashlib.sha1(name, usedforsecurity=False).digest()
-    return str(uuid.UUID(bytes=digest[:16], version=5))
+    digest = bytearray(hashlib.sha1(name, usedforsecurity=False).digest()[:16])
+    # What uuid.uuid5 does, at a fraction of the time (RFC 9562 §5.5).
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 @functools.cache

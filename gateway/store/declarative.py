@@ -12,6 +12,7 @@ The rules are reference/entities.md §7 and the recorded scenarios dbless-*.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import time
@@ -179,6 +180,17 @@ class _Loader:
         self._transform = True
 
     def load(self) -> Parsed:
+        # Everything that is made here stays; looking through it again and again for garbage would take as
+        # long as the rest for a large file.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._load()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _load(self) -> Parsed:
         document = self._document
         if not isinstance(document, dict):  # a list, a word, nothing
             raise unreadable(self._source, [(None, None, "expected an object")])

@@ -37,7 +37,7 @@ _CONSTANTS: dict[str, Any] = {
 }
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,14}")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?")
+_FLOAT = re.compile(r"(?:[-+]?(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]{1,3})?")
 
 
 class UnreadableDocument(ValueError):
@@ -397,7 +397,8 @@ def plain_value(text: str) -> Any:
     """What an unquoted YAML scalar is.
 
     YAML 1.1 as Kong reads it, without the forms that only surprise: dates, base-60 numbers ("12:30"), octal
-    numbers and digits with underscores stay strings.
+    numbers and digits with underscores stay strings. No string that PyYAML writes without quotes is read as
+    anything else.
     """
     if text in _CONSTANTS:
         return _CONSTANTS[text]

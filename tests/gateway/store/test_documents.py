@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,7 +62,16 @@ def test_documents(text: str, value: Any) -> None:
     ("text", "value"),
     [
         *(("~", None), ("null", None), ("", None), ("yes", True), ("Off", False), ("TRUE", True)),
-        *(("0", 0), ("-17", -17), ("+3", 3), ("0x1F", 31), ("1e3", 1000.0), (".5", 0.5), ("3.0", 3.0)),
+        *(
+            ("0", 0),
+            ("-17", -17),
+            ("+3", 3),
+            ("0x1F", 31),
+            ("1.e+3", 1000.0),
+            ("1e3", "1e3"),
+            (".5", 0.5),
+            ("3.0", 3.0),
+        ),
         *(("010", "010"), ("1_000", "1_000"), ("12:30", "12:30"), ("2020-01-01", "2020-01-01")),
         *(("1.2.3.4", "1.2.3.4"), ("8080:80", "8080:80"), ("-", "-"), (".", "."), ("0b1", "0b1"), ("y", "y")),
         ("9" * 5000, float("inf")),
@@ -144,6 +154,12 @@ def test_a_merge_bomb_is_refused() -> None:
     lines += [f"b{n}: {{<<: [{', '.join(['*a0'] * 100)}]}}" for n in range(100)]
     (problem,) = problems_of("\n".join(lines))
     assert problem[2] == f"aliases expand to more than {LARGEST_EXPANSION} values"
+
+
+@given(st.from_regex(r"[-+.0-9eExXinfNaof_:~tyTY]{0,8}", fullmatch=True))
+@settings(max_examples=300, deadline=None)
+def test_strings_survive_being_written(text: str) -> None:
+    assert read_yaml(yaml.safe_dump({"a": text})).value == {"a": text}
 
 
 def test_lines() -> None:

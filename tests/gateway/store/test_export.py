@@ -83,7 +83,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(documents())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_export_and_load_is_the_identity(document: dict[str, Any]) -> None:
     configuration = load_declarative_document(document)
     text = export_declarative(configuration)
