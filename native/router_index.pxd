@@ -6,7 +6,8 @@ order is its *rank*, 0 is tried first. Finding the best route is finding the low
 
 Level 1 is the host: a hash table of plain hosts, a radix tree of "*.x" hosts (read backwards), one of "x.*" hosts
 and "no host needed"; each leads to a path tree. Level 2 is the path: a radix tree of prefixes, whose nodes list the
-ranks of the matchers with that prefix. A regex path stands at the node of the literal text it begins with.
+ranks of the matchers with that prefix. A regex path stands at the node of the literal text it begins with. Where very
+many matchers share a prefix, a selector finds those among them that want the value a header of the request has.
 Every node knows the lowest rank below it, so that a walk stops where nothing better can be found.
 """
 
@@ -18,6 +19,9 @@ from native.snapshot cimport ConfigurationBuilder, SnapshotHeader, StringRef
 cdef enum:
     LABEL_SIZE = 13              # a longer label continues in an only child
     HOST_SIZE = 255              # longer names are not host names (RFC 1035 §2.3.4) and match no host
+    SELECTED_VALUE_SIZE = 255    # longer header values are not found through a selector
+    SELECTOR_FROM = 16           # matchers of one prefix that are worth a selector
+    SELECTED = 0x80000000        # in RadixNode.value_count: value_first is a Selector
 
 cdef enum MethodBit:
     METHOD_BIT_OTHER = 0x80000000   # not one of the methods below: the matcher lists the names
@@ -38,12 +42,14 @@ ctypedef struct RouterIndex:
     uint32_t condition_offset, condition_count   # ConditionRecord
     uint32_t text_offset, text_count         # MatchText
     uint32_t pattern_offset, pattern_count   # PatternRecord
+    uint32_t selector_offset, selector_count   # Selector
+    uint32_t selector_slot_offset, selector_slot_count   # SelectorSlot, of all selectors
     uint32_t reserved
 
 ctypedef struct RadixNode:                   # 32 bytes: two in a cache line
     uint32_t child_first                     # children lie side by side, after their parent
     uint32_t value_first                     # the value itself when there is one
-    uint32_t value_count                     # values rise
+    uint32_t value_count                     # values rise; or SELECTED
     uint32_t best                            # lowest rank in this node and below; host trees: 0
     uint16_t child_count
     uint8_t label_length
@@ -58,6 +64,16 @@ ctypedef struct HostSlot:                    # of a plain host
     StringRef host
     uint32_t port                            # 0 = any
     uint32_t tree                            # NO_INDEX = free
+
+ctypedef struct Selector:                    # of a node's matchers: by a header most of them want a certain value of
+    StringRef header                         # as in ConditionRecord
+    uint32_t slot_first, slot_count          # its SelectorSlots: open addressing, count a power of two
+    uint32_t rest_first, rest_count          # values: the matchers that are not in the slots
+
+ctypedef struct SelectorSlot:
+    uint64_t hash                            # XXH64 of the text
+    StringRef text                           # value, lower case
+    uint32_t value_first, value_count        # values; count 0 = free
 
 ctypedef struct MatcherRecord:
     uint32_t route

@@ -28,11 +28,22 @@ cdef inline bint host_tree_inside(const RouterIndex* index, uint32_t tree) noexc
     return tree == NO_INDEX or index.path_node_count <= tree < index.node_count
 
 
+cdef bint values_inside(const RouterIndex* index, uint32_t first, uint32_t count, uint32_t limit) noexcept nogil:
+    """The values lie in their array, and each is below `limit`."""
+    cdef const uint32_t* values = <const uint32_t*> (<const uint8_t*> index + index.value_offset)
+    cdef uint32_t at
+    if not range_inside(first, count, index.value_count):
+        return False
+    for at in range(count):
+        if values[first + at] >= limit:
+            return False
+    return True
+
+
 cdef bint nodes_sound(const RouterIndex* index) noexcept nogil:
     cdef const RadixNode* nodes = <const RadixNode*> (<const uint8_t*> index + index.node_offset)
-    cdef const uint32_t* values = <const uint32_t*> (<const uint8_t*> index + index.value_offset)
     cdef const RadixNode* node
-    cdef uint32_t at, value, last_node, value_limit
+    cdef uint32_t at, last_node, value_limit
     for at in range(index.node_count):
         node = &nodes[at]
         # children come later and stay among their kind, so that a walk ends
@@ -46,12 +57,32 @@ cdef bint nodes_sound(const RouterIndex* index) noexcept nogil:
         if node.value_count == 1:
             if node.value_first >= value_limit:
                 return False
-        elif node.value_count:
-            if not range_inside(node.value_first, node.value_count, index.value_count):
+        elif node.value_count == SELECTED:
+            if at >= index.path_node_count or node.value_first >= index.selector_count:
                 return False
-            for value in range(node.value_count):
-                if values[node.value_first + value] >= value_limit:
-                    return False
+        elif node.value_count:
+            if not values_inside(index, node.value_first, node.value_count, value_limit):
+                return False
+    return True
+
+
+cdef bint selectors_sound(const SnapshotHeader* snapshot, const RouterIndex* index) noexcept nogil:
+    cdef const uint8_t* section = <const uint8_t*> index
+    cdef const Selector* selector
+    cdef const SelectorSlot* slot
+    cdef uint32_t at
+    for at in range(index.selector_count):
+        selector = <const Selector*> (section + index.selector_offset) + at
+        if (not text_inside(snapshot, selector.header)
+                or not values_inside(index, selector.rest_first, selector.rest_count, index.matcher_count)
+                or selector.slot_count == 0 or selector.slot_count & (selector.slot_count - 1)
+                or not range_inside(selector.slot_first, selector.slot_count, index.selector_slot_count)):
+            return False
+    for at in range(index.selector_slot_count):
+        slot = <const SelectorSlot*> (section + index.selector_slot_offset) + at
+        if not (text_inside(snapshot, slot.text)
+                and values_inside(index, slot.value_first, slot.value_count, index.matcher_count)):
+            return False
     return True
 
 
@@ -113,6 +144,8 @@ cdef const char* router_index_verify(const SnapshotHeader* snapshot) noexcept no
             and array_inside(index, index.binding_offset, index.binding_count, sizeof(HostBinding))
             and array_inside(index, index.host_slot_offset, index.host_slot_count, sizeof(HostSlot))
             and array_inside(index, index.condition_offset, index.condition_count, sizeof(ConditionRecord))
+            and array_inside(index, index.selector_offset, index.selector_count, sizeof(Selector))
+            and array_inside(index, index.selector_slot_offset, index.selector_slot_count, sizeof(SelectorSlot))
             and array_inside(index, index.text_offset, index.text_count, sizeof(MatchText))
             and array_inside(index, index.pattern_offset, index.pattern_count, sizeof(PatternRecord))):
         return b"an array of the router index lies outside it"
@@ -123,6 +156,8 @@ cdef const char* router_index_verify(const SnapshotHeader* snapshot) noexcept no
         return b"a tree of the router index lies outside it"
     if not nodes_sound(index):
         return b"a node of the router index refers outside it"
+    if not selectors_sound(snapshot, index):
+        return b"a selector of the router index refers outside it"
     if not matchers_sound(snapshot, index):
         return b"a matcher of the router index refers outside it"
     if not hosts_sound(snapshot, index):
@@ -227,6 +262,7 @@ cdef class RouterIndexBuilder:
     cdef bytearray matchers, conditions, texts, patterns
     cdef dict pattern_numbers
     cdef list paths                  # of every matcher: where it stands in a path tree
+    cdef dict wanted_values          # rank -> {header name: values}, of headers that want plain values
     cdef list any_host               # ranks of matchers without hosts
     cdef dict plain_hosts, suffix_hosts, prefix_hosts    # (host, port) -> ranks
     cdef uint32_t count, condition_count, text_count
@@ -239,6 +275,7 @@ cdef class RouterIndexBuilder:
         self.patterns = bytearray()
         self.pattern_numbers = {}
         self.paths = []
+        self.wanted_values = {}
         self.any_host = []
         self.plain_hosts = {}
         self.suffix_hosts = {}
@@ -273,9 +310,13 @@ cdef class RouterIndexBuilder:
         record.header_count = len(headers)
         record.query_count = len(queries)
         # values and their conditions are written one after the other, so all values come first
-        conditions = [(name.lower().replace("_", "-"), values) for name, values in headers] + list(queries)
-        for name, values in conditions:
+        wanted = [(name.lower().replace("_", "-"), values) for name, values in headers]
+        for name, values in wanted + list(queries):
             self.add_condition(name, values)
+        plain = {name: [value.encode().lower() for value in values] for name, values in wanted
+                 if all(is_selectable(value) for value in values)}
+        if plain:
+            self.wanted_values[self.count] = plain
         self.matchers += (<const char*> &record)[:sizeof(record)]
         rank = self.count
         self.count += 1
@@ -350,13 +391,19 @@ cdef class RouterIndexBuilder:
         index.host_prefix_tree = (<_RadixTrees> trees).add(prefixes) if prefixes else NO_INDEX
         index.host_ports = any(port for _, port in self.plain_hosts)
 
-        nodes, first_bytes, values = pack_nodes(trees.nodes, index.path_node_count)
+        lists = _ValueLists(self.target, self.wanted_values)
+        nodes, first_bytes = pack_nodes(trees.nodes, index.path_node_count, lists)
+        values = pack_numbers(lists.values)
         section = bytearray(sizeof(RouterIndex))
         index.node_count = <uint32_t> len(trees.nodes)
         index.node_offset = append_array(section, nodes)
         index.first_byte_offset = append_array(section, first_bytes)
         index.value_count = <uint32_t> (len(values) // sizeof(uint32_t))
         index.value_offset = append_array(section, values)
+        index.selector_count = lists.selector_count
+        index.selector_offset = append_array(section, lists.selectors)
+        index.selector_slot_count = lists.slot_count
+        index.selector_slot_offset = append_array(section, lists.slots)
         index.matcher_count = self.count
         index.matcher_offset = append_array(section, self.matchers)
         index.binding_count = <uint32_t> (len(bindings) // 2)
@@ -432,8 +479,84 @@ cdef bytes pack_numbers(numbers):
     return bytes(packed)
 
 
-cdef tuple pack_nodes(list nodes, uint32_t path_node_count):
-    """RadixNodes, their first bytes and the values of those with several."""
+def is_selectable(str value) -> bool:
+    return not value.startswith("~*") and len(value.encode()) <= SELECTED_VALUE_SIZE
+
+
+cdef class _ValueLists:
+    """The values of nodes with several: as a list or, where there are many, behind a selector."""
+    cdef ConfigurationBuilder target
+    cdef dict wanted_values
+    cdef list values
+    cdef bytearray selectors, slots
+    cdef uint32_t selector_count, slot_count
+
+    def __cinit__(self, ConfigurationBuilder target, dict wanted_values):
+        self.target = target
+        self.wanted_values = wanted_values
+        self.values = []
+        self.selectors = bytearray()
+        self.slots = bytearray()
+        self.selector_count = self.slot_count = 0
+
+    cdef uint32_t add(self, list values) except? 0xffffffff:
+        first = len(self.values)
+        self.values += values
+        return <uint32_t> first
+
+    cdef str selecting_header(self, list ranks):
+        """The header that most of these matchers want plain values of; None when too few do."""
+        uses = {}
+        for rank in ranks:
+            for name in self.wanted_values.get(rank, ()):
+                uses[name] = uses.get(name, 0) + 1
+        best = max(uses, key=lambda name: (uses[name], name), default=None)
+        return best if best is not None and uses[best] >= SELECTOR_FROM else None
+
+    cdef uint32_t add_selector(self, str header, list ranks) except? 0xffffffff:
+        """Returns the number of the selector."""
+        cdef Selector record
+        cdef SelectorSlot slot
+        cdef const uint8_t* text
+        cdef uint32_t count = 1
+        rest = []
+        by_value = {}
+        for rank in ranks:
+            wanted = self.wanted_values.get(rank, {}).get(header)
+            if wanted is None:
+                rest.append(rank)
+            else:
+                for value in dict.fromkeys(wanted):
+                    by_value.setdefault(value, []).append(rank)
+        while count < 2 * len(by_value):
+            count *= 2
+        record.header = self.target.strings.put(header.encode())
+        record.slot_first = self.slot_count
+        record.slot_count = count
+        record.rest_first = self.add(rest)
+        record.rest_count = len(rest)
+        self.selectors += (<const char*> &record)[:sizeof(record)]
+        memset(&slot, 0, sizeof(slot))
+        free_slot = (<const char*> &slot)[:sizeof(slot)]
+        slots = [free_slot] * count
+        for value, chosen in by_value.items():
+            text = value
+            slot.hash = xxh64(text, <size_t> len(value), 0)
+            slot.text = self.target.strings.put(value)
+            slot.value_first = self.add(chosen)
+            slot.value_count = len(chosen)
+            at = slot.hash & (count - 1)
+            while slots[at] is not free_slot:
+                at = (at + 1) & (count - 1)
+            slots[at] = (<const char*> &slot)[:sizeof(slot)]
+        self.slots += b"".join(slots)
+        self.slot_count += count
+        self.selector_count += 1
+        return self.selector_count - 1
+
+
+cdef tuple pack_nodes(list nodes, uint32_t path_node_count, _ValueLists lists):
+    """RadixNodes and their first bytes; the values of those with several go to `lists`."""
     cdef RadixNode record
     best = [0] * len(nodes)
     for number in reversed(range(len(nodes))):
@@ -443,23 +566,25 @@ cdef tuple pack_nodes(list nodes, uint32_t path_node_count):
             best[number] = min(values[:1] + below)
     packed = bytearray()
     first_bytes = bytearray()
-    listed = []
     for number, (label, child_first, child_count, values) in enumerate(nodes):
         memset(&record, 0, sizeof(record))
         record.child_first = child_first if child_count else 0
         record.child_count = child_count
         record.best = best[number]
         record.value_count = len(values)
-        if len(values) == 1:
+        header = lists.selecting_header(values) if number < path_node_count and len(values) >= SELECTOR_FROM else None
+        if header is not None:
+            record.value_count = SELECTED
+            record.value_first = lists.add_selector(header, values)
+        elif len(values) == 1:
             record.value_first = values[0]
-        else:
-            record.value_first = len(listed) if values else 0
-            listed += values
+        elif values:
+            record.value_first = lists.add(values)
         record.label_length = len(label)
         memcpy(record.label, <const char*> <bytes> label, len(label))
         packed += (<const char*> &record)[:sizeof(record)]
         first_bytes.append(label[0] if label else 0)
-    return bytes(packed), bytes(first_bytes), pack_numbers(listed)
+    return bytes(packed), bytes(first_bytes)
 
 
 def split_port(str host) -> tuple[str, int]:

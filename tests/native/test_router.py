@@ -379,6 +379,29 @@ def test_a_route_with_many_hosts_and_paths_stays_small():
     assert winner(built, host="h300.com", path="/p299/x") is None
 
 
+def test_many_routes_that_differ_by_a_header():
+    tenants = [route(n, paths=["/"], headers={"X_Tenant": [f"T{n}", f"t{n}-b"]}) for n in range(100)]
+    others = [
+        route(200, paths=["/"], headers={"x-tenant": ["~*^any"]}),
+        route(201, paths=["/"], headers={"x-tenant": ["t5"], "x-b": ["1"]}),
+        route(202, paths=["/"], headers={"x-tenant": ["v" * 300]}),
+        route(203, paths=["/"], methods=["PUT"]),
+        route(204, paths=["/"]),
+    ]
+    built = router(*tenants, *others)
+    for n in (0, 5, 99):
+        assert winner(built, headers=[("a", "b"), ("x-tenant", f"t{n}")]) == f"r{n}"
+        assert winner(built, headers=[("X-Tenant", f"t{n}-B")]) == f"r{n}"
+    assert winner(built, headers=[("X-Tenant", "t7"), ("X-Tenant", "t3")]) == "r3"
+    assert winner(built, headers=[("X-Tenant", "anybody")]) == "r200"
+    assert winner(built, headers=[("X-Tenant", "t5"), ("x-b", "1")]) == "r201"
+    assert winner(built, headers=[("X-Tenant", "V" * 300)]) == "r202"
+    assert winner(built, method="PUT") == "r203"
+    assert winner(built, method="PUT", headers=[("X-Tenant", "t9")]) == "r9"
+    assert winner(built, headers=[("X-Tenant", "t100")]) == "r204"
+    assert winner(built, headers=[("X-Tenant", "")]) == "r204"
+
+
 def test_deep_paths_need_no_stack():
     deep = ["/" + "a/" * n for n in range(0, 3000, 3)]
     built = router(*(route(n, paths=[path]) for n, path in enumerate(deep)))

@@ -45,6 +45,7 @@ def configuration_file() -> bytes:
         route(
             2, methods=["GET", "PURGE"], headers={"x": ["1", "~*b"]}, query_params={"q": ["1"]}, snis=["s.t"]
         ),
+        *(route(n, headers={"X-Tenant": [f"t{n}"]}, paths=["/"]) for n in range(10, 40)),
     )
 
 
@@ -184,6 +185,7 @@ def with_right_checksum(data: bytes) -> bytes:
 
 
 REQUESTS = [
+    {"method": "GET", "path": "/", "headers": [("x-tenant", "T12"), ("x_tenant", "t39")]},
     {"method": "GET", "host": "a.com", "port": 81, "path": "/x/y"},
     {"method": "PURGE", "host": "z.b.com", "path": "/u/12"},
     {"method": "GET", "host": "c.d", "path": "/u/12", "headers": [("x", "ab")], "query": "q=1&r"},
