@@ -111,8 +111,6 @@ class ControlProcess:
         servers = Servers(self._fail)
         initial = await asyncio.to_thread(self._initial_configuration)
         if initial is not None and not self._is_first:
-            plane.configuration = initial  # the workers serve it: nobody is to see an empty one before apply()
-        if initial is not None and not self._is_first:
             plane.configuration = initial  # the workers have it already
         try:
             await self._listen(plane, servers)
