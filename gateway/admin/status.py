@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.status.app import kong_status
+from gateway.status.app import dns_endpoints, kong_status
 
 from .endpoints import Endpoint
 from .responses import json_response
@@ -23,4 +23,4 @@ def status_endpoints(plane: ControlPlane) -> list[Endpoint]:
         found = kong_status(plane, request)
         return found if isinstance(found, Response) else json_response(200, found)
 
-    return [Endpoint("/status", {"GET": status})]
+    return [Endpoint("/status", {"GET": status}), *dns_endpoints()]

@@ -11,7 +11,7 @@ from gateway.dns import Resolver, ResolverOptions
 from gateway.settings import Settings
 from gateway.snapshot import host_names
 from gateway.store import Configuration
-from gateway.telemetry.collect import Scrape, metrics_page
+from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
 
@@ -135,16 +135,14 @@ class ControlPlane:
         )
         return None if any(serving) else "no worker serves the configuration yet"
 
-    def metrics_page(self) -> bytes:
-        """The page of GET /metrics. Safe in any thread."""
-        return metrics_page(
-            Scrape(
-                shared=self.shared,
-                slots=self._slots,
-                configuration=self.configuration,
-                resolutions=self._resolver.resolutions(),
-                node_id=self.node_id,
-            )
+    def scrape(self) -> Scrape:
+        """What the page of GET /metrics is made of now; a thread may make the page of it."""
+        return Scrape(
+            shared=self.shared,
+            slots=self._slots,
+            configuration=self.configuration,
+            resolutions=self._resolver.resolutions(),
+            node_id=self.node_id,
         )
 
     def _names(self, configurations: Iterable[Configuration]) -> set[str]:

@@ -231,6 +231,7 @@ class ControlProcess:
             )
             await plane.apply(configuration, settings)  # workers that lag behind are in the log
             set_level(settings.log_level)
+            self._settings = settings
         except SettingsError as error:
             errors += error.problems
         except DeclarativeError as error:

@@ -164,6 +164,8 @@ class Resolver:
         elif name.failing:
             name.failing = False
             log.info("%r can be resolved again", text)
+        if answer.state is ResolutionState.NOT_FOUND is not before.state:
+            log.warning("%r has no addresses", text)
         if answer.state is ResolutionState.READY:
             name.fresh_until = now + answer.ttl
         name.resolution = Resolution(state=answer.state, addresses=answer.addresses)
