@@ -125,6 +125,8 @@ class PidFile:
 
     def holder(self) -> int | None:
         """Pid of the running gateway of this prefix; None when there is none."""
+        if self._fd >= 0:
+            return os.getpid()
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -140,6 +142,8 @@ class PidFile:
 
     def content(self) -> int | None:
         """The pid that the file names, whether or not that process exists."""
+        if self._fd >= 0:
+            return os.getpid()  # to open and close the file here would give the lock up
         try:
             return int(self.path.read_text(encoding="ascii"))
         except (OSError, ValueError):

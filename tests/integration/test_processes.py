@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -453,6 +454,60 @@ def test_reload_of_the_workers_lets_requests_end(commands: Commands) -> None:
         assert any(worker["leaving"] for worker in read_json(commands.directory.state)["workers"])
         slow.allowed.set()
         assert client.wait() == (200, b"late")
+    wait_for(lambda: len(read_json(commands.directory.state)["workers"]) == 2, seconds=PATIENCE)
+
+
+class Load:
+    """Clients that send one request after the other until told to stop; `failures` has what went wrong."""
+
+    def __init__(self, port: int, clients: int = 3) -> None:
+        self.port = port
+        self.answers = 0
+        self.failures: list[str] = []
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        while not self.stopping.is_set():
+            try:
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.failures.append(f"status {answer.status}")
+                self.answers += 1
+                if number == 0:  # a new connection for each request
+                    connection.close()
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection.close()
+        connection.close()
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_replacing_the_workers_under_load_fails_no_request(commands: Commands) -> None:
+    """More and fewer of them, so that listening sockets come and change hands."""
+    with Upstream() as upstream:
+        commands.serve(one_service(upstream.port))
+        commands.start()
+        with Load(commands.proxy_port) as load:
+            for round_number, workers in enumerate(("3", "1", "2")):
+                commands.configure(worker_processes=workers, worker_connections=str(1000 + round_number))
+                result = commands.run("reload")
+                assert result.returncode == 0, result.stderr
+            served = load.answers
+            wait_for(lambda: load.answers > served + 100, seconds=PATIENCE)
+        assert load.failures == []
     wait_for(lambda: len(read_json(commands.directory.state)["workers"]) == 2, seconds=PATIENCE)
 
 
