@@ -18,9 +18,9 @@ from gateway.store import Configuration
 def joined_for_peers(current: Configuration, earlier: Configuration | None) -> Configuration:
     """What must have peers: the services, upstreams and targets of `current`, and those of `earlier` besides.
 
-    An upstream of the earlier configuration counts only when the current one has none of its name. The result
-    is good for compile_peers() and nothing else: services of the earlier one get new ids, because the same
-    service may point elsewhere now.
+    An upstream of the earlier configuration counts only when its name means nothing in the current one. The
+    result is good for compile_peers() and nothing else: services of the earlier one get new ids, because the
+    same service may point elsewhere now.
     """
     if earlier is None or earlier is current:
         return current
@@ -37,7 +37,10 @@ def _only_earlier(current: Configuration, earlier: Configuration) -> Iterator[En
     for service in services:
         if current.of("services").get(service.id) != service:
             yield msgspec.structs.replace(service, id=str(uuid.uuid4()))
+    # A name that is an upstream of one configuration and a plain host in the other can only be one of them
+    # here.
     names = {upstream.name for upstream in cast("Iterable[Upstream]", current.of("upstreams").values())}
+    names |= {service.host for service in cast("Iterable[Service]", current.of("services").values())}
     kept: dict[str, str] = {}
     for upstream in cast("Iterable[Upstream]", earlier.of("upstreams").values()):
         if upstream.name not in names:

@@ -108,7 +108,11 @@ class ControlPlane:
                 self._resolver.use(self._names(self._publisher.configurations()))
             self.configuration = configuration
             self.settings = settings or self.settings
-            await asyncio.to_thread(self._remembered.save, configuration)
+            try:
+                await asyncio.to_thread(self._remembered.save, configuration)
+            except OSError as error:
+                # It is live; only a crash of this process would bring back an older one.
+                log.error("the configuration could not be kept for a restart: %s", error)
         log.log(
             NOTICE,
             "configuration %d is live: hash %s, %s",

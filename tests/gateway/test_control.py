@@ -246,6 +246,16 @@ def test_an_upstream_of_both_has_the_targets_of_the_current_one() -> None:
     assert addresses(data, "upstream:new") == ["10.0.0.4:80"]
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_name_that_is_an_upstream_before_or_after_is_what_it_is_now(turned: bool) -> None:
+    as_host = configuration("both")
+    as_upstream = configuration("both", upstreams=[upstream("both", "10.0.0.1:80")])
+    current, earlier = (as_upstream, as_host) if turned else (as_host, as_upstream)
+    data = compile_peers(joined_for_peers(current, earlier), {"both": ready("10.0.0.2")}, number=1)
+    assert (find_peer_set(data, "upstream:both") is not None) == turned
+    assert (find_peer_set(data, "host:both:80") is not None) == (not turned)
+
+
 def test_one_configuration_alone_is_itself() -> None:
     only = configuration("10.0.0.1")
     assert joined_for_peers(only, None) is only
