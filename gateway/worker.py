@@ -22,8 +22,6 @@ from native.shm import WorkerState
 
 HOUSEKEEPING_INTERVAL = 1.0
 """seconds between looks for snapshots that no request uses any more"""
-DRAIN_CHECK = 0.02
-"""seconds between looks whether the loop has stopped accepting, only at the beginning of a drain"""
 
 
 def run_worker(start: WorkerStart) -> int:
@@ -60,8 +58,6 @@ class Worker:
         self._access_fd = self._open_access_log()
         self._loop_ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._exit_code = 0
-        self._to_close: list[int] = []
-        """listening sockets, once a drain has begun"""
         self._plane = DataPlane(
             start.shared,
             start.index,
@@ -85,13 +81,12 @@ class Worker:
         next_housekeeping = time.monotonic()
         self._load_snapshots()
         while loop.is_alive():
-            wait = DRAIN_CHECK if self._to_close else max(0.0, next_housekeeping - time.monotonic())
+            wait = max(0.0, next_housekeeping - time.monotonic())
             ready = {fd for fd, _ in poll.poll(wait * 1000)}
             if self._loop_ended in ready:
                 break
             for number in self._signals.read():
                 self._on_signal(number)
-            self._close_listeners()
             if self._start.notify_fd in ready:
                 os.eventfd_read(self._start.notify_fd)
                 self._load_snapshots()
@@ -124,20 +119,8 @@ class Worker:
             self._plane.stop()
         elif number == signal.SIGQUIT:
             self._plane.drain()
-            self._to_close = [fd for fd, _, _ in self._start.listeners]
         elif number == signal.SIGUSR1:
             self._reopen_logs()
-
-    def _close_listeners(self) -> None:
-        """Close the listening sockets of a drain as soon as the loop has let go of them.
-
-        If nobody else has them, new clients are refused from then on; otherwise they would wait until this
-        process ends.
-        """
-        if self._to_close and self._state() == WorkerState.WORKER_DRAINING:
-            for fd in self._to_close:
-                os.close(fd)
-            self._to_close = []
 
     # --- snapshots --------------------------------------------------------------------------------
 

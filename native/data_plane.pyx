@@ -16,10 +16,10 @@ from native.connection cimport *
 from native.downstream cimport (
     client_close,
     close_idle_clients,
+    close_listeners,
     exchange_finished,
     free_closed_clients,
     start_accepting,
-    stop_accepting,
 )
 from native.exchange cimport begin_exchange, refuse_exchange
 from native.log cimport log_writer_run, ring_free, ring_init, update_time_texts, wake_log_writer
@@ -110,8 +110,7 @@ cdef void on_drain_timer(Timer* timer) noexcept nogil:
 
 
 cdef void begin_drain(Worker* worker) noexcept nogil:
-    if worker.phase == PHASE_SERVING and not worker.accept_paused:
-        stop_accepting(worker)
+    close_listeners(worker)
     worker.phase = PHASE_DRAINING
     worker.block.state = WORKER_DRAINING
     worker.drain_timer.on_expire = on_drain_timer
@@ -362,7 +361,8 @@ cdef class DataPlane:
             log_writer_run(self.worker, self.log_descriptors)
 
     def drain(self):
-        """Accept no more; every response closes its connection; run() returns when the last one is closed."""
+        """Close the listening sockets, after accepting who waits there; every response closes its connection; run()
+        returns when the last one is closed."""
         STORE_WORD(&self.worker.command, COMMAND_DRAIN)
         self.wake()
 

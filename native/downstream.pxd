@@ -4,9 +4,11 @@ from libc.stdint cimport uint32_t
 
 from native.connection cimport Downstream, Worker
 
-# Make the worker accept from its listeners, or stop.
+# Make the worker accept from its listeners.
 cdef void start_accepting(Worker* worker) noexcept nogil
-cdef void stop_accepting(Worker* worker) noexcept nogil
+# Accept who waits already, then close the listening sockets: who comes later is refused at once, unless another process
+# has the socket too and accepts from it.
+cdef void close_listeners(Worker* worker) noexcept nogil
 # Close now. The exchange, if any, must have been detached before.
 cdef void client_close(Downstream* client) noexcept nogil
 # Half-close, read what still comes for a while, then close (RFC 9112 §9.6).

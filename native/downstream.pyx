@@ -71,6 +71,22 @@ cdef void stop_accepting(Worker* worker) noexcept nogil:
         loop_remove(&worker.loop, &worker.listeners[i].endpoint)
 
 
+cdef void close_listeners(Worker* worker) noexcept nogil:
+    cdef Endpoint* endpoint
+    cdef uint64_t before
+    cdef uint32_t i
+    for i in range(worker.listener_count):
+        endpoint = &worker.listeners[i].endpoint
+        before = 0
+        while worker.phase == PHASE_SERVING and worker.connection_count > before:
+            before = worker.connection_count
+            on_listener_ready(endpoint)
+        loop_remove(&worker.loop, endpoint)
+        close(endpoint.fd)
+        endpoint.fd = -1
+    worker.listener_count = 0
+
+
 cdef void pause_accepting(Worker* worker) noexcept nogil:
     """Connection slots or descriptors are out: clients wait in the backlog until some are free."""
     if worker.accept_paused:
