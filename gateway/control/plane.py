@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from gateway.dns import Resolver, ResolverOptions
 from gateway.settings import Settings
 from gateway.snapshot import host_names
-from gateway.store import Configuration
+from gateway.store import EMPTY_HASH, Configuration
 from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
@@ -21,7 +21,6 @@ from .remembered import Remembered
 
 log = logging.getLogger(__name__)
 
-EMPTY_HASH = "0" * 32
 FIRST_RESOLUTION = 1.0  # seconds that a new configuration waits for its names
 COALESCE = 0.02  # seconds in which changes of addresses are gathered into one publication
 RETRY_DELAY = 1.0  # seconds after a publication of peers failed

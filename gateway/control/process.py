@@ -185,7 +185,7 @@ class ControlProcess:
         )
         for setting, listeners, app in apps:
             for listener in listeners:
-                while True:
+                while not self._stop.is_set():
                     try:
                         servers.start(app, listener)
                         break
