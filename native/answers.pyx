@@ -1,7 +1,7 @@
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport strlen
 
-from native.connection cimport EXCHANGE_BALANCED, EXCHANGE_LOCAL, REQUEST_ID_LENGTH, Downstream
+from native.connection cimport EXCHANGE_BALANCED, EXCHANGE_LOCAL, REQUEST_ID_LENGTH
 from native.headers cimport HEADER_ACCEPT, HEADER_CONTENT_TYPE, HeaderField
 from native.http1 cimport METHOD_HEAD
 from native.memory cimport Buffer, buffer_give, buffer_take

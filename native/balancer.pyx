@@ -19,12 +19,12 @@ cdef const Peer* choose_peer(Exchange* exchange) noexcept nogil:
     cdef const Peer* all_peers = <const Peer*> (base + peer_set.peer_offset)
     cdef const uint16_t* wheel = <const uint16_t*> (base + peer_set.wheel_offset)
     cdef const Peer* peer = NULL
-    cdef uint32_t turn, step
+    cdef uint32_t turn, _step
     if peer_set.wheel_length == 0 or peer_set.index >= peers.turn_count:
         return NULL
     if peer_set.peer_count == 1:
         return all_peers
-    for step in range(peer_set.wheel_length):
+    for _step in range(peer_set.wheel_length):
         turn = peers.turns[peer_set.index]
         if turn >= peer_set.wheel_length:
             turn = 0

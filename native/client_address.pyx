@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcmp, memcpy, strlen
 
-from native.headers cimport HEADER_X_FORWARDED_FOR, HEADER_X_REAL_IP, HeaderField, same_name
+from native.headers cimport HEADER_X_FORWARDED_FOR, HeaderField, same_name
 from native.snapshot cimport (
     LiveSettings,
     REAL_IP_X_FORWARDED_FOR,

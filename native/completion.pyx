@@ -1,10 +1,8 @@
-from libc.stdint cimport uint32_t
 
 from native.connection cimport (
     EXCHANGE_BODY_COMPLETE,
     EXCHANGE_CLOSE_CLIENT,
     EXCHANGE_LINGER,
-    CLIENT_TUNNEL,
     Downstream,
     Upstream,
     Worker,

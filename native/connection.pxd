@@ -256,4 +256,4 @@ ctypedef struct Worker:
     # upward calls
     exchange_handler begin_exchange      # exchange.pyx: a head is complete
     refusal_handler refuse_exchange      # exchange.pyx: the head cannot be served; answer with this status
-    downstream_handler exchange_finished # downstream.pyx: next request, or close
+    downstream_handler exchange_finished  # downstream.pyx: next request, or close

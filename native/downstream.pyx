@@ -12,11 +12,9 @@ from native.connection cimport (
     CLIENT_LINGER,
     EXCHANGE_CLOSE_CLIENT,
     EXCHANGE_LINGER,
-    PHASE_DRAINING,
     PHASE_SERVING,
     Exchange,
     Listener,
-    MappedSnapshot,
 )
 from native.exchange_record cimport exchange_new, exchange_free
 from native.http1 cimport HEAD_COMPLETE, HEAD_INCOMPLETE, HeadLimits, parse_request_head
@@ -28,12 +26,10 @@ from native.loop cimport (
     loop_forget,
     loop_remove,
     loop_run_again,
-    timer_clear,
     timer_remove,
     timer_set,
 )
 from native.memory cimport (
-    LARGE_BUFFER,
     SMALL_BUFFER,
     Buffer,
     buffer_give,
@@ -116,9 +112,9 @@ cdef void on_listener_ready(Endpoint* endpoint) noexcept nogil:
     cdef uint8_t address[16]
     cdef uint8_t family = 0
     cdef uint16_t port = 0
-    cdef int fd, i
+    cdef int fd, _turn
     endpoint.readable = 0
-    for i in range(ACCEPTS_PER_ROUND):
+    for _turn in range(ACCEPTS_PER_ROUND):
         if worker.phase != PHASE_SERVING or worker.accept_paused:
             return
         if worker.connection_count >= worker.connection_limit:
@@ -225,8 +221,8 @@ cdef void on_linger_ready(Endpoint* endpoint) noexcept nogil:
     cdef Downstream* client = <Downstream*> endpoint
     cdef uint8_t waste[8192]
     cdef int64_t count
-    cdef int i
-    for i in range(16):
+    cdef int _turn
+    for _turn in range(16):
         count = receive(endpoint.fd, waste, sizeof(waste))
         if count == -EAGAIN:
             endpoint.readable = 0

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from native.answers cimport ANSWER_NEGOTIATED, ANSWER_SERVER, AnswerStyle, build_answer, build_https_redirect
 from native.balancer cimport choose_peer, peer_failed
 from native.client_address cimport find_client_address
-from native.completion cimport abort_exchange, complete_exchange, release_upstream
+from native.completion cimport abort_exchange, complete_exchange
 from native.connection cimport *
 from native.headers cimport HEADER_CONTENT_TYPE, HEADER_UPGRADE, HEADER_X_FORWARDED_PROTO, HeaderField
 from native.http1 cimport (
@@ -19,9 +19,9 @@ from native.http1 cimport (
     response_head_reset,
     chunk_decoder_reset,
 )
-from native.log cimport LOG_ERROR, LOG_INFO, LOG_WARN, log_error
+from native.log cimport LOG_ERROR, LOG_INFO, log_error
 from native.loop cimport Endpoint, Timer, loop_run_again, timer_clear, timer_set
-from native.memory cimport buffer_give, buffer_length, buffer_take
+from native.memory cimport buffer_length, buffer_take
 from native.pool cimport pool_connect, pool_take, upstream_close
 from native.request_flow cimport *
 from native.request_head cimport build_request_head
@@ -33,8 +33,6 @@ from native.snapshot cimport (
     PEERS_NO_TARGETS,
     PEERS_READY,
     PEERS_RESOLVE_ERROR,
-    PROTOCOL_GRPC,
-    PROTOCOL_GRPCS,
     PROTOCOL_HTTP,
     PROTOCOL_HTTPS,
     ROUTE_REQUEST_BUFFERING,
@@ -587,7 +585,6 @@ cdef int begin_response(Exchange* exchange) noexcept nogil:
 
 cdef int advance_head(Exchange* exchange) noexcept nogil:
     """Receive the response's head. ALIVE: done, or nothing more to read for now."""
-    cdef Upstream* upstream = exchange.upstream
     cdef int result
     while True:
         result = receive_response_head(exchange)
@@ -697,5 +694,3 @@ cdef void on_client_timeout(Timer* timer) noexcept nogil:
 
 cdef void on_upstream_timeout(Timer* timer) noexcept nogil:
     upstream_failed((<Upstream*> timer.owner).exchange, FAILURE_TIMEOUT)
-
-

@@ -1,7 +1,7 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from native.connection cimport EXCHANGE_CLOSE_CLIENT, EXCHANGE_REPLAYABLE
+from native.connection cimport EXCHANGE_REPLAYABLE
 from native.http1 cimport chunk_decoder_reset, request_head_reset, response_head_reset
 from native.memory cimport buffer_give, slab_give, slab_take
 from native.snapshot cimport snapshot_settings

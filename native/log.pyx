@@ -1,5 +1,5 @@
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
 from posix.unistd cimport read, write

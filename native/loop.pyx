@@ -188,13 +188,13 @@ cdef void run_timers(EventLoop* loop) noexcept nogil:
 cdef int wait_ms(EventLoop* loop) noexcept nogil:
     """How long epoll_wait may sleep: up to the next non-empty slot, at most half a second."""
     cdef uint64_t time
-    cdef int i
+    cdef int _slot
     if loop.again != NULL:
         return 0
     if loop.timer_count == 0:
         return 500
     time = loop.wheel_time
-    for i in range(500 // WHEEL_TICK_MS + 1):
+    for _slot in range(500 // WHEEL_TICK_MS + 1):
         time += WHEEL_TICK_MS
         if loop.wheel[(time / WHEEL_TICK_MS) % WHEEL_SLOTS].next != &loop.wheel[(time / WHEEL_TICK_MS) % WHEEL_SLOTS]:
             return <int> (time - loop.now_ms) if time > loop.now_ms else 0

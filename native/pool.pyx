@@ -1,4 +1,4 @@
-from libc.errno cimport EINPROGRESS, EMFILE, ENFILE, errno
+from libc.errno cimport EMFILE, ENFILE
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close

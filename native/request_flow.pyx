@@ -1,6 +1,6 @@
 from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
 
 from native.connection cimport (
     EXCHANGE_ANY_SENT,
@@ -12,7 +12,7 @@ from native.connection cimport (
     Upstream,
 )
 from native.downstream cimport ensure_input_room
-from native.http1 cimport BODY_CHUNKED, BODY_LENGTH, BODY_NONE, CHUNK_DONE, CHUNK_ERROR, chunk_decode
+from native.http1 cimport BODY_CHUNKED, BODY_LENGTH, CHUNK_DONE, CHUNK_ERROR, chunk_decode
 from native.memory cimport LARGE_BUFFER, Buffer, buffer_length, buffer_room, buffer_take
 from native.sockets cimport iovec, receive, transmit, transmit_pieces
 from native.text cimport format_hex

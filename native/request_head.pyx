@@ -1,14 +1,12 @@
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from native.connection cimport (
-    EXCHANGE_BODY_COMPLETE,
     EXCHANGE_CHUNK_REQUEST,
-    EXCHANGE_REPLAYABLE,
     REQUEST_ID_LENGTH,
     Downstream,
 )
 from native.headers cimport *
-from native.http1 cimport BODY_CHUNKED, BODY_LENGTH, BODY_NONE, RequestHead
+from native.http1 cimport BODY_CHUNKED, RequestHead
 from native.memory cimport Buffer, buffer_give, buffer_take
 from native.snapshot cimport (
     ROUTE_PATH_HANDLING_V1,
@@ -104,8 +102,6 @@ cdef void put_forwarded(Exchange* exchange, Buffer* out, const uint8_t* head) no
     cdef const HeaderField* port = NULL
     cdef const HeaderField* path = NULL
     cdef const HeaderField* prefix = NULL
-    cdef bint first_for = True
-    cdef bint first_via = True
     cdef uint32_t i
     cdef uint8_t known
     put_text(out, b"X-Forwarded-For: ")

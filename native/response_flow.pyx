@@ -1,6 +1,6 @@
 from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memmove
+from libc.string cimport memmove
 
 from native.connection cimport (
     EXCHANGE_CHUNK_RESPONSE,
@@ -24,7 +24,7 @@ from native.http1 cimport (
     parse_response_head,
     response_head_reset,
 )
-from native.memory cimport LARGE_BUFFER, Buffer, buffer_give, buffer_length, buffer_room, buffer_take
+from native.memory cimport LARGE_BUFFER, Buffer, buffer_length, buffer_room, buffer_take
 from native.response_head cimport reserve_out
 from native.sockets cimport iovec, receive, transmit, transmit_pieces
 from native.text cimport format_hex, put, put_text

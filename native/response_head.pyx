@@ -1,5 +1,4 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
 from native.connection cimport EXCHANGE_CHUNK_RESPONSE, EXCHANGE_CLOSE_CLIENT, REQUEST_ID_LENGTH, Worker
 from native.headers cimport *

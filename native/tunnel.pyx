@@ -1,6 +1,5 @@
 from libc.errno cimport EAGAIN
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from native.completion cimport abort_exchange
 from native.connection cimport (
@@ -55,8 +54,8 @@ cdef int pump(Endpoint* source, Endpoint* target, Buffer* buffer, uint64_t* move
     """Move bytes from source to target until one of them blocks."""
     cdef int64_t count
     cdef uint32_t room
-    cdef int turn, result
-    for turn in range(RELAY_BUDGET):
+    cdef int _turn, result
+    for _turn in range(RELAY_BUDGET):
         result = flush(buffer, target, moved)
         if result != PUMP_ENDED:
             return result
