@@ -11,7 +11,7 @@ import psutil
 from tests.support.gateway import Gateway, wait_for
 
 MEMORY_SLACK = 1 << 20
-"""bytes of private memory that a worker may differ by; a leak of 100 bytes for each of 10,000 requests shows"""
+"""bytes of private memory that may come and go; 100 bytes lost by each of 10,000 requests show"""
 
 
 def workers(gateway: Gateway) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Bounded load for tests: keep-alive clients that count exactly what went wrong, and an upstream quick enough for them.
+"""Bounded load for tests: clients that count exactly what went wrong, and an upstream quick enough for them.
 
-Both run on an event loop in a thread of their own, so that a test can kill, reload and look at things meanwhile. This
-is no benchmark: its numbers say whether requests failed, not how fast a gateway is.
+Both run on an event loop in a thread of their own, so that a test can kill, reload and look at things
+meanwhile. This is no benchmark: its numbers say whether requests failed, not how fast a gateway is.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EventLoopThread:
 
 
 def vanish(writer: asyncio.StreamWriter | asyncio.Transport, *, reset: bool) -> None:
-    """Leave a connection: with RST, or with FIN and then nothing more (what comes later is answered with RST)."""
+    """Leave a connection: with RST, or with FIN (what comes later is answered with RST)."""
     sock = writer.get_extra_info("socket")
     if reset and sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -62,9 +62,9 @@ def vanish(writer: asyncio.StreamWriter | asyncio.Transport, *, reset: bool) -> 
     transport.abort()
 
 
-# --- upstream --------------------------------------------------------------------------------------------------------
+# --- upstream -----------------------------------------------------------------------------------------
 class Backend:
-    """An upstream for load. Answers 200 with the request's target as body, so that a mixed-up response is noticed.
+    """An upstream for load: answers 200 with the request's target as body, so that a mix-up is noticed.
 
     `/slow/<seconds>/...` answers after that time, `/hang` never, `/size/<bytes>` with so many bytes.
     """
@@ -161,7 +161,7 @@ def content_length(head: bytes) -> int:
     return 0
 
 
-# --- clients ---------------------------------------------------------------------------------------------------------
+# --- clients ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Failure:
     """A request that did not get the answer it should have."""
@@ -193,12 +193,12 @@ class Report:
 
 
 class Load:
-    """`connections` clients, each sending request after request on a connection kept alive, or on a new one each time.
-    Context manager.
+    """`connections` clients, each sending request after request. Context manager.
 
-    A request fails when its connection cannot be made or ends before the complete response, when the response is not
-    200 with the expected body, or takes too long. A connection that the gateway closes between two requests is made
-    again, which is no failure. Everything ends after `seconds` even if nobody stops it.
+    They keep their connections, or make a new one for each request. A request fails when its connection
+    cannot be made or ends before the complete response, when the response is not 200 with the expected body,
+    or takes too long. A connection that the gateway closes between two requests is made again, which is no
+    failure. Everything ends after `seconds` even if nobody stops it.
     """
 
     def __init__(
@@ -232,7 +232,9 @@ class Load:
         self._thread.call(self._start())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     async def _start(self) -> None:
@@ -364,7 +366,9 @@ class _ClientConnection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             got = bytes(self._buffer[:80])
             self._answer.set_exception(
-                ConnectionResetError(f"{'reset' if exc else 'closed'} before the response was complete ({got!r})")
+                ConnectionResetError(
+                    f"{'reset' if exc else 'closed'} before the response was complete ({got!r})"
+                )
             )
 
 

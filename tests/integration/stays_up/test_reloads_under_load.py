@@ -22,17 +22,6 @@ CONTROL_SLACK = 4 << 20
 """bytes that the control process may grow by in 200 reloads: Python's allocator, not its objects"""
 
 
-@pytest.fixture(scope="module")
-def thread() -> Iterator[EventLoopThread]:
-    with EventLoopThread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def backend(thread: EventLoopThread) -> Backend:
-    return Backend(thread)
-
-
 @pytest.fixture
 def gateway(backend: Backend) -> Iterator[Gateway]:
     # without access log: its ring is filled, and so becomes memory, bit by bit
@@ -46,7 +35,8 @@ def document(backend: Backend, number: int) -> dict[str, Any]:
     """A configuration like no other: one route for everything, some more with the number in them."""
     configuration = one_service(backend.port)
     configuration["services"][0]["routes"] += [
-        {"name": f"route-{i}", "paths": [f"/only-{number}/{i}", f"~/regex-{number}/(?<id>\\d+)/{i}$"]} for i in range(20)
+        {"name": f"route-{i}", "paths": [f"/only-{number}/{i}", f"~/regex-{number}/(?<id>\\d+)/{i}$"]}
+        for i in range(20)
     ]
     return configuration
 
@@ -106,7 +96,9 @@ def test_two_hundred_reloads(gateway: Gateway, backend: Backend, thread: EventLo
     assert gateway.status()["configuration_number"] >= WARM_UP + RELOADS
     Footprint.of(gateway).check(before)
     assert len(snapshot_files(gateway)) <= files_before <= 4, snapshot_files(gateway)
-    assert psutil.Process(control).num_fds() <= control_descriptors + 2  # connections of a status request just ended
+    assert (
+        psutil.Process(control).num_fds() <= control_descriptors + 2
+    )  # connections of a status request just ended
     assert private_bytes(control) - control_before <= CONTROL_SLACK
 
 
@@ -118,7 +110,10 @@ def test_bad_reload_changes_nothing(gateway: Gateway, backend: Backend, thread: 
         assert not result["ok"]
         assert "host" in " ".join(result["errors"])
         status, _, answer = gateway.call(
-            gateway.admin_port, "POST", "/config", b'{"_format_version": "3.0", "rubbish": 1}',
+            gateway.admin_port,
+            "POST",
+            "/config",
+            b'{"_format_version": "3.0", "rubbish": 1}',
             {"Content-Type": "application/json"},
         )
         assert status == 400, answer
@@ -131,7 +126,9 @@ def test_reload_under_a_long_response(gateway: Gateway, backend: Backend, thread
     """The configuration that a request began with stays mapped until it has ended."""
     before = Footprint.of(gateway)
     with Load(thread, gateway.proxy_port, connections=8, path="/slow/1.5") as slow:
-        wait_for(lambda: sum(worker["upstream_active"] for worker in workers(gateway)) == 8, what="slow requests")
+        wait_for(
+            lambda: sum(worker["upstream_active"] for worker in workers(gateway)) == 8, what="slow requests"
+        )
         for number in range(4):
             change_configuration(gateway, backend, number)
         report = slow.stop()
@@ -162,7 +159,9 @@ def replace_workers_under_load(gateway: Gateway, thread: EventLoopThread) -> Non
             finished = gateway.run_command("reload")
             assert finished.returncode == 0, finished.stderr
             wait_for(lambda n=count: len(gateway.worker_pids()) == n, what=f"{count} new workers")
-            wait_for(lambda old=old: not any(map(is_running, old)), seconds=15, what="the old workers have ended")
+            wait_for(
+                lambda old=old: not any(map(is_running, old)), seconds=15, what="the old workers have ended"
+            )
         assert gateway.status()["generation"] == 4
         wait_for(more_requests(load, 100), what="requests afterwards")
         for one in (load, newcomers, slow):

@@ -18,17 +18,6 @@ BACK_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def thread() -> Iterator[EventLoopThread]:
-    with EventLoopThread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def backend(thread: EventLoopThread) -> Backend:
-    return Backend(thread)
-
-
-@pytest.fixture(scope="module")
 def gateway(backend: Backend) -> Iterator[Gateway]:
     configured = Gateway(one_service(backend.port), worker_processes=2)
     configured.settings["proxy_listen"] = f"127.0.0.1:{configured.proxy_port} reuseport"
@@ -55,7 +44,9 @@ def test_killed_worker_loses_its_own_connections_only(gateway: Gateway, thread: 
         assert kept
         before = gateway.status()["server"]["total_requests"]
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: other_workers(gateway, {victim}, 2), seconds=BACK_SECONDS, what="a new worker serves")
+        wait_for(
+            lambda: other_workers(gateway, {victim}, 2), seconds=BACK_SECONDS, what="a new worker serves"
+        )
         new = next(worker for worker in workers(gateway) if worker["pid"] not in (victim, survivor))
         wait_for(more_requests(load, 500), what="requests after the kill")
         report = load.stop()
@@ -87,7 +78,9 @@ def test_both_workers_killed_at_once(gateway: Gateway, thread: EventLoopThread) 
     at_rest(gateway)
 
 
-def test_killed_control_process_fails_no_request(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
+def test_killed_control_process_fails_no_request(
+    gateway: Gateway, backend: Backend, thread: EventLoopThread
+) -> None:
     posted = one_service(backend.port)
     posted["services"][0]["routes"].append({"name": "added", "paths": ["/added"]})
     gateway.configure(posted)
@@ -99,7 +92,9 @@ def test_killed_control_process_fails_no_request(gateway: Gateway, backend: Back
             requests = gateway.status()["server"]["total_requests"]
             os.kill(control, signal.SIGKILL)
             wait_for(more_requests(load, 100), what="requests while it is away")
-            wait_for(lambda gone=control: control_is_another(gateway, gone), what="the control process is back")
+            wait_for(
+                lambda gone=control: control_is_another(gateway, gone), what="the control process is back"
+            )
             status = gateway.status()
             assert status["configuration_hash"] == live
             assert status["server"]["total_requests"] > requests
@@ -149,7 +144,9 @@ def test_killed_master_leaves_nothing_and_can_start_again(backend: Backend, thre
             assert gateway.process.wait() == -signal.SIGKILL
             wait_for(lambda: not any(map(is_running, family)), seconds=5, what="nothing outlives the master")
         assert not gateway.accepts()
-        assert (gateway.prefix / "pids" / "gateway.pid").exists()  # what kill -9 leaves: not to be taken for a gateway
+        assert (
+            gateway.prefix / "pids" / "gateway.pid"
+        ).exists()  # what kill -9 leaves: not to be taken for a gateway
         gateway.start()
         assert gateway.request("/again")[0] == 200
         assert len(gateway.family()) == 3

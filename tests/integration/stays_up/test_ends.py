@@ -1,0 +1,147 @@
+"""The end of a gateway: quit lets requests end, stop is fast, and nothing is left behind either way."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.footprint import is_running, workers
+from tests.support.gateway import Gateway, one_service, read_all, wait_for
+from tests.support.load import Backend, EventLoopThread, Load, more_requests
+
+
+@pytest.fixture
+def gateway(backend: Backend) -> Iterator[Gateway]:
+    with Gateway(one_service(backend.port), worker_processes=2) as running:
+        yield running
+
+
+def processes(gateway: Gateway) -> list[psutil.Process]:
+    assert gateway.process is not None
+    return [psutil.Process(gateway.process.pid), *gateway.family()]
+
+
+def in_use(gateway: Gateway) -> int:
+    return sum(worker["upstream_active"] for worker in workers(gateway))
+
+
+def wait_for_end(gateway: Gateway, family: list[psutil.Process], seconds: float) -> None:
+    assert gateway.process is not None
+    assert gateway.process.wait(seconds) == 0
+    wait_for(lambda: not any(map(is_running, family)), seconds=2, what="all processes have ended")
+    assert not (gateway.prefix / "pids" / "gateway.pid").exists()
+    assert not list((gateway.prefix / "snapshots").iterdir())
+
+
+@pytest.mark.parametrize("options", ["reuseport", ""])
+def test_quit_resets_nobody(backend: Backend, thread: EventLoopThread, options: str) -> None:
+    """Who got a connection gets an answer; who comes too late is refused."""
+    gateway = Gateway(one_service(backend.port), worker_processes=2)
+    gateway.settings["proxy_listen"] = f"127.0.0.1:{gateway.proxy_port} {options}"
+    newcomers = Load(thread, gateway.proxy_port, connections=8, pause=0, keep_alive=False)
+    with gateway, newcomers, Load(thread, gateway.proxy_port, connections=8) as load:
+        wait_for(more_requests(newcomers, 200), what="requests")
+        family = processes(gateway)
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGQUIT)
+        wait_for_end(gateway, family, 5)
+        failures = newcomers.stop().failures + load.stop().failures
+    assert failures
+    assert not [failure for failure in failures if failure.port], failures
+
+
+@pytest.mark.parametrize("options", ["reuseport", ""])
+def test_quit_lets_requests_end(backend: Backend, thread: EventLoopThread, options: str) -> None:
+    gateway = Gateway(one_service(backend.port), worker_processes=2)
+    gateway.settings["proxy_listen"] = f"127.0.0.1:{gateway.proxy_port} {options}"
+    with gateway, Load(thread, gateway.proxy_port, connections=30, path="/slow/2") as slow:
+        wait_for(lambda: in_use(gateway) == 30, what="slow requests under way")
+        family = processes(gateway)
+        idle = [gateway.connect() for _ in range(10)]
+        for connection in idle:
+            connection.sendall(b"GET /idle HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGQUIT)
+        wait_for(lambda: not gateway.accepts(), what="new connections are refused")
+        assert gateway.process.poll() is None
+        assert slow.report.succeeded == 0, "refused only after the slow requests ended"
+        # a connection that was idle may still send one more request, and is told that it was the last
+        idle[0].sendall(b"GET /idle HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"\r\nConnection: close\r\n" in read_all(idle[0])
+        report = slow.stop()
+        assert not [failure for failure in report.failures if failure.port], report.failures
+        assert report.succeeded == 30
+        for connection in idle[1:]:
+            assert connection.recv(4096) == b""
+        for connection in idle:
+            connection.close()
+        wait_for_end(gateway, family, 5)
+
+
+def test_quit_cuts_off_after_its_timeout(gateway: Gateway) -> None:
+    hung = [gateway.connect() for _ in range(4)]
+    for connection in hung:
+        connection.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_for(lambda: in_use(gateway) == 4, what="hung requests under way")
+    family = processes(gateway)
+    finished = gateway.run_command("quit", "--timeout", "1")
+    assert finished.returncode == 0, finished.stderr
+    wait_for_end(gateway, family, 5)
+    for connection in hung:
+        assert read_all(connection) == b""
+        connection.close()
+
+
+def test_stop_is_fast(gateway: Gateway, thread: EventLoopThread) -> None:
+    with (
+        Load(thread, gateway.proxy_port, path="/slow/30", connections=8),
+        Load(thread, gateway.proxy_port, connections=8) as load,
+    ):
+        wait_for(more_requests(load, 50), what="requests")
+        family = processes(gateway)
+        began = time.monotonic()
+        finished = gateway.run_command("stop")
+        assert finished.returncode == 0, finished.stderr
+        # far below the five seconds after which the master would kill what does not end
+        assert time.monotonic() - began < 4
+        wait_for_end(gateway, family, 1)
+
+
+def test_signals_in_the_middle_of_a_drain(gateway: Gateway) -> None:
+    """TERM ends a drain at once; HUP and USR1 do no harm."""
+    with gateway.connect() as hung:
+        hung.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: in_use(gateway) == 1, what="a hung request under way")
+        family = processes(gateway)
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGQUIT)
+        wait_for(lambda: not gateway.accepts(), what="new connections are refused")
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.process.send_signal(signal.SIGUSR1)
+        gateway.process.send_signal(signal.SIGTERM)
+        wait_for_end(gateway, family, 4)
+
+
+def test_worker_killed_in_the_middle_of_a_drain(gateway: Gateway) -> None:
+    """It is not started again, and the others still finish theirs."""
+    slow = [gateway.connect() for _ in range(16)]
+    for connection in slow:
+        connection.sendall(b"GET /slow/1.5/x HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_for(lambda: in_use(gateway) == 16, what="slow requests under way")
+    family = processes(gateway)
+    busy: list[dict[str, Any]] = sorted(workers(gateway), key=lambda worker: int(worker["upstream_active"]))
+    assert gateway.process is not None
+    gateway.process.send_signal(signal.SIGQUIT)
+    wait_for(lambda: not gateway.accepts(), what="new connections are refused")
+    psutil.Process(busy[0]["pid"]).kill()
+    answers = [read_all(connection) for connection in slow]
+    for connection in slow:
+        connection.close()
+    assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == busy[1]["upstream_active"]
+    wait_for_end(gateway, family, 5)
