@@ -24,6 +24,7 @@ from gateway.settings.values import (
     NAME_SERVERS,
     NETWORKS,
     PORT_MAPS,
+    ROUTER_FLAVOR,
     SENDABLE_HEADERS,
     SWITCH,
     TEXT,
@@ -290,6 +291,15 @@ class Settings:
     )
     dns_error_ttl: float = _setting(
         duration(), "1", Scope.LIVE, "Time until a name is asked for again after a failure of the name server"
+    )
+
+    # --- routing
+    router_flavor: str = _setting(
+        ROUTER_FLAVOR,
+        "traditional_compatible",
+        Scope.LIVE,
+        "Kong's router that is followed: 'traditional' honours a route's path_handling v1, "
+        "the default treats v1 as v0",
     )
 
     # --- answers and logs

@@ -237,6 +237,17 @@ def choice(*values: str) -> Kind:
     return Kind(parse, "one of " + ", ".join(f"'{value}'" for value in values))
 
 
+def _parse_router_flavor(text: str) -> str:
+    if text == "expressions":
+        raise ValueError("routes with an expression are not available; use the fields of a route")
+    if text not in ("traditional_compatible", "traditional"):
+        raise ValueError
+    return text
+
+
+ROUTER_FLAVOR = Kind(_parse_router_flavor, "'traditional_compatible' or 'traditional'")
+
+
 def path(meaning: str) -> Kind:
     """A file or directory, relative to the directory of the start. None for an empty text."""
     return Kind(lambda text: Path(text).expanduser() if text else None, meaning)

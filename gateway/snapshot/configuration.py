@@ -19,7 +19,6 @@ PROTOCOLS = {
     "grpc": ProtocolBit.PROTOCOL_GRPC,
     "grpcs": ProtocolBit.PROTOCOL_GRPCS,
 }
-HTTP = ("http", "https")
 
 # Kong's defaults, for fields that are null
 RETRIES = 5
@@ -35,8 +34,9 @@ def compile_configuration(
 ) -> bytes:
     """The configuration file with this number. `metric_slots`: id of a route -> its slot in workers' metrics.
 
-    Left out are disabled services with their routes, and routes that serve no HTTP. Equal input gives equal
-    bytes. Raises native.snapshot.SnapshotError.
+    Left out are disabled services with their routes, and routes for streams. Routes for gRPC alone take part,
+    as in Kong: who finds one with another kind of request is told so. Equal input gives equal bytes. Raises
+    native.snapshot.SnapshotError.
     """
     builder = ConfigurationBuilder()
     write_live_settings(builder, settings)
@@ -44,7 +44,7 @@ def compile_configuration(
     routes: dict[str, int] = {}
     served = []
     for route in cast("Mapping[str, Route]", configuration.of("routes")).values():
-        if not any(protocol in HTTP for protocol in route.protocols):
+        if not any(protocol in PROTOCOLS for protocol in route.protocols):
             continue
         if route.service is not None and route.service.id not in services:
             continue
@@ -106,7 +106,7 @@ def _add_route(
     if route.response_buffering:
         flags |= RouteFlag.ROUTE_RESPONSE_BUFFERING
     # Kong's default router flavor takes v1 and treats it as v0; only "traditional" knows a difference
-    if route.path_handling == "v1" and getattr(settings, "router_flavor", "") == "traditional":
+    if route.path_handling == "v1" and settings.router_flavor == "traditional":
         flags |= RouteFlag.ROUTE_PATH_HANDLING_V1
     protocols = 0
     for protocol in route.protocols:

@@ -81,6 +81,15 @@ def test_flags_beat_environment_beats_conf_file(tmp_path: Path) -> None:
     assert settings.origin("send_timeout") == f"conf file {conf}, line 3"
 
 
+def test_router_flavor() -> None:
+    assert load().router_flavor == "traditional_compatible"
+    assert load(KONG_ROUTER_FLAVOR="traditional").router_flavor == "traditional"
+    with pytest.raises(SettingsError, match="routes with an expression are not available"):
+        load(GATEWAY_ROUTER_FLAVOR="expressions")
+    with pytest.raises(SettingsError, match="allowed: 'traditional_compatible' or 'traditional'"):
+        load(GATEWAY_ROUTER_FLAVOR="compatible")
+
+
 def test_gateway_names_beat_kong_names() -> None:
     settings = load(GATEWAY_LOG_LEVEL="warn", KONG_LOG_LEVEL="debug", KONG_REAL_IP_RECURSIVE="on")
     assert settings.log_level == "warn"

@@ -11,6 +11,7 @@ from gateway.snapshot import compile_configuration
 from gateway.store.configuration import Configuration
 from native.router import Router
 from native.snapshot import ProtocolBit, RouteFlag, describe, peer_key
+from native.uri import upstream_path
 
 HASH = "0123456789abcdef" * 2
 
@@ -121,13 +122,86 @@ def test_left_out():
         route(11, service=Reference(an_id(1))),
         route(12, service=Reference(an_id(2))),
         route(13, protocols=["tcp"], paths=None, sources=None),
-        route(14, protocols=["grpc"], strip_path=False),
+        route(14, protocols=["tls_passthrough"], paths=None, snis=["a.test"]),
         route(15, service=Reference(an_id(3))),
     )
     described = describe(data)
     assert [one["id"] for one in described["services"]] == [an_id(3)]
     assert [one["id"] for one in described["routes"]] == [an_id(15)]
     assert Router(data).match(path="/")["service"] == 0
+
+
+def test_routes_for_grpc_alone_are_found_by_any_request():
+    data = compiled(
+        service(1, protocol="grpc"),
+        route(
+            11, service=Reference(an_id(1)), protocols=["grpc", "grpcs"], strip_path=False, paths=["/hello"]
+        ),
+        route(12, paths=["/"]),
+    )
+    grpc, _ = describe(data)["routes"]
+    assert grpc["protocols"] == ProtocolBit.PROTOCOL_GRPC | ProtocolBit.PROTOCOL_GRPCS
+    assert Router(data).match(path="/hello/x")["route"] == 0
+    assert Router(data).match(path="/hell")["route"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flavor", "handling", "kept"),
+    [
+        ("traditional", "v1", True),
+        ("traditional", "v0", False),
+        ("traditional_compatible", "v1", False),
+        ("traditional_compatible", "v0", False),
+    ],
+)
+def test_only_the_traditional_router_knows_path_handling_v1(flavor, handling, kept):
+    data = compiled(route(11, path_handling=handling), router_flavor=flavor)
+    assert bool(describe(data)["routes"][0]["flags"] & RouteFlag.ROUTE_PATH_HANDLING_V1) is kept
+
+
+# the table of reference/proxying.md §2, column v1: service path, path of the route, strip_path, request, result
+V1_PATHS = [
+    ("/", "/route", False, "/route/x", "/route/x"),
+    ("/", "/route", True, "/route", "/"),
+    ("/", "/route", True, "/route/", "/"),
+    ("/", "/route", True, "/routereq", "/req"),
+    ("/srv", "/rou", False, "/roureq", "/srvroureq"),
+    ("/srv", "/rou", True, "/roureq", "/srvreq"),
+    ("/srv/", "/rou", True, "/rou", "/srv/"),
+    ("/service", "/route", True, "/route", "/service"),
+    ("/service", "/route", True, "/route/", "/service/"),
+    ("/service", "/route", True, "/route/a", "/service/a"),
+    ("/service", "/route", False, "/route", "/serviceroute"),
+    ("/service", "/route/", True, "/route/", "/service"),
+    ("/service/", "/route/", True, "/route/r", "/service/r"),
+    ("/service", "/", True, "/", "/service"),
+    ("/service", "/", False, "/", "/service"),
+    ("/service", None, True, "/", "/service"),
+    ("/service/", "/", True, "/", "/service/"),
+    ("/service/", "/", False, "/", "/service/"),
+]
+
+
+@pytest.mark.parametrize(("service_path", "route_path", "strip", "request_path", "expected"), V1_PATHS)
+def test_path_handling_v1(service_path, route_path, strip, request_path, expected):
+    """From the entities to the path for the upstream, by the steps a worker takes."""
+    paths = {"paths": [route_path]} if route_path else {"paths": None, "methods": ["GET"]}
+    data = compiled(
+        service(1, path=None if service_path == "/" else service_path),
+        route(11, service=Reference(an_id(1)), strip_path=strip, path_handling="v1", **paths),
+        router_flavor="traditional",
+    )
+    described = describe(data)
+    found = Router(data).match(path=request_path)
+    flags = described["routes"][found["route"]]["flags"]
+    stripped = found["matched_length"] if flags & RouteFlag.ROUTE_STRIP_PATH else 0
+    sent = upstream_path(
+        described["services"][found["service"]]["path"].encode(),
+        request_path.encode(),
+        stripped,
+        bool(flags & RouteFlag.ROUTE_PATH_HANDLING_V1),
+    )
+    assert sent == expected.encode()
 
 
 def test_equal_input_gives_equal_bytes():
