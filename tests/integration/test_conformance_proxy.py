@@ -19,7 +19,6 @@ BALANCER = {"lb-host-header", "lb-target-name", "lb-weights"}  # the others need
 
 # (scenario, number of the step) -> why the answer differs
 NEEDS_PLUGINS = "made by a plugin"
-GRPC_LEFT_OUT = "compiled snapshots leave out routes that are for gRPC alone"
 DEVIATIONS: dict[tuple[str, int], str] = {
     ("env-trusted", 14): NEEDS_PLUGINS,
     ("env-trusted", 18): NEEDS_PLUGINS,
@@ -29,9 +28,6 @@ DEVIATIONS: dict[tuple[str, int], str] = {
     ("raw", 24): "a head that is too large is 431",
     ("raw", 29): "bare LF in the head is refused",
     ("routing-hosts", 16): "Kong compares hosts with regard to case (corrections.md, 2)",
-    ("routing-https-only", 17): GRPC_LEFT_OUT,
-    ("routing-https-only", 18): GRPC_LEFT_OUT,
-    ("routing-https-only", 19): GRPC_LEFT_OUT,
     ("routing-noservice", 13): NEEDS_PLUGINS,
 }
 

@@ -182,7 +182,11 @@ class Gateway:
             connection.close()
 
     def request(
-        self, path: str = "/", method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str = "/",
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """One request through the proxy port on a connection of its own."""
         return self.call(self.proxy_port, method, path, body, headers)

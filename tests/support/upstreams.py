@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 import threading
 from collections.abc import Callable
 
@@ -13,29 +14,49 @@ Handler = Callable[["Connection"], None]
 class Connection:
     """One accepted connection, with a small reader of HTTP/1.1 requests."""
 
-    def __init__(self, sock: socket.socket, number: int) -> None:
+    def __init__(self, sock: socket.socket, number: int, upstream: Upstream) -> None:
         self.socket = sock
         self.number = number  # 0 for the first connection accepted
+        self.upstream = upstream
         self.buffer = b""
         sock.settimeout(20)
 
     def read_head(self) -> bytes:
         """The next request head including the empty line; b"" at the end of the stream."""
         while b"\r\n\r\n" not in self.buffer:
-            piece = self.socket.recv(65536)
+            piece = self.receive()
             if not piece:
                 return b""
             self.buffer += piece
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        self.upstream.heads.append(head + b"\r\n\r\n")
         return head + b"\r\n\r\n"
 
+    def receive(self) -> bytes:
+        piece = self.socket.recv(1 << 18)
+        self.upstream.received += len(piece)
+        return piece
+
+    def read_request(self) -> tuple[bytes, bytes]:
+        """The next head and its body, noted in the upstream's `requests`; two times b"" at the end of the stream."""
+        head = self.read_head()
+        if not head:
+            return b"", b""
+        body = self.read_body(head)
+        self.upstream.requests.append((head, body))
+        return head, body
+
     def read_exactly(self, length: int) -> bytes:
-        while len(self.buffer) < length:
-            piece = self.socket.recv(65536)
+        pieces = [self.buffer]
+        missing = length - len(self.buffer)
+        while missing > 0:
+            piece = self.receive()
             if not piece:
                 break
-            self.buffer += piece
-        data, self.buffer = self.buffer[:length], self.buffer[length:]
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces)
+        data, self.buffer = data[:length], data[length:]
         return data
 
     def read_body(self, head: bytes) -> bytes:
@@ -47,7 +68,10 @@ class Connection:
         body = b""
         while True:
             while b"\r\n" not in self.buffer:
-                self.buffer += self.socket.recv(65536)
+                piece = self.receive()
+                if not piece:
+                    raise ConnectionError("the request was cut off")
+                self.buffer += piece
             size, _, self.buffer = self.buffer.partition(b"\r\n")
             piece = self.read_exactly(int(size, 16) + 2)
             if int(size, 16) == 0:
@@ -57,11 +81,26 @@ class Connection:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def reset(self) -> None:
+        """Close with RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def wait_for_end(self) -> bytes:
+        """Read until the gateway closes or resets; what came until then."""
+        data = self.buffer
+        try:
+            while piece := self.receive():
+                data += piece
+        except ConnectionResetError:
+            pass
+        return data
+
 
 class Upstream:
     """Accepts connections and runs `handler` for each in a thread. Context manager.
 
-    `requests` holds every (head, body) that `read_request` of any handler returned.
+    `requests` holds every (head, body) that `read_request` of any handler returned, `heads` every head read.
     """
 
     def __init__(self, handler: Handler | None = None) -> None:
@@ -71,6 +110,8 @@ class Upstream:
         self.connections = 0
         self.open: list[socket.socket] = []
         self.requests: list[tuple[bytes, bytes]] = []
+        self.heads: list[bytes] = []
+        self.received = 0  # bytes
         self.closed = False
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
@@ -81,13 +122,12 @@ class Upstream:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
-            connection = Connection(sock, self.connections)
+            connection = Connection(sock, self.connections, self)
             self.connections += 1
             self.open.append(sock)
             threading.Thread(target=self.run, args=(connection,), daemon=True).start()
 
     def run(self, connection: Connection) -> None:
-        connection.upstream = self  # type: ignore[attr-defined]
         try:
             self.handler(connection)
         except OSError:
@@ -123,9 +163,8 @@ def response(body: bytes = b"ok", status: str = "200 OK", *fields: bytes) -> byt
 
 def serve_echo(connection: Connection) -> None:
     """Answer every request with its head and body as text/plain; keep the connection."""
-    while head := connection.read_head():
-        body = connection.read_body(head)
-        connection.upstream.requests.append((head, body))  # type: ignore[attr-defined]
+    while (request := connection.read_request())[0]:
+        head, body = request
         connection.send(response(head + body, "200 OK", b"Content-Type: text/plain"))
 
 
@@ -134,9 +173,7 @@ def serve_raw(*answers: bytes, close: bool = False) -> Handler:
 
     def handler(connection: Connection) -> None:
         turn = 0
-        while head := connection.read_head():
-            body = connection.read_body(head)
-            connection.upstream.requests.append((head, body))  # type: ignore[attr-defined]
+        while connection.read_request()[0]:
             connection.send(answers[min(turn, len(answers) - 1)])
             turn += 1
             if close:
