@@ -15,7 +15,16 @@ from native.response_head cimport (
     put_status_line,
     reserve_out,
 )
-from native.snapshot cimport ERROR_GRPC, ERROR_HTML, ERROR_JSON, ERROR_PLAIN, ERROR_XML, SEND_LATENCY, SEND_SERVER, SEND_VIA
+from native.snapshot cimport (
+    ERROR_GRPC,
+    ERROR_HTML,
+    ERROR_JSON,
+    ERROR_PLAIN,
+    ERROR_XML,
+    SEND_RESPONSE_LATENCY,
+    SEND_SERVER,
+    SEND_VIA,
+)
 from native.text cimport is_text, put, put_number, put_text
 
 cdef enum:
@@ -214,7 +223,7 @@ cdef void put_answer(Exchange* exchange, uint16_t status, const char* content_ty
         if sent & SEND_VIA:
             put_text(out, b"Via: 1.1 kong/3.9.1\r\n")
         put_proxied_fields(exchange, out)
-    elif sent & SEND_LATENCY:
+    elif sent & SEND_RESPONSE_LATENCY:
         put_text(out, b"X-Kong-Response-Latency: ")
         put_number(out, exchange.worker.loop.now_ms - exchange.started_ms)
         put_text(out, b"\r\n")

@@ -5,9 +5,10 @@ from native.headers cimport *
 from native.http1 cimport ResponseHead
 from native.memory cimport buffer_give, buffer_length, buffer_take
 from native.snapshot cimport (
-    SEND_LATENCY,
+    SEND_PROXY_LATENCY,
     SEND_REQUEST_ID,
     SEND_SERVER,
+    SEND_UPSTREAM_LATENCY,
     SEND_UPSTREAM_STATUS,
     SEND_VIA,
     StringRef,
@@ -161,10 +162,12 @@ cdef void put_debug_fields(Exchange* exchange, Buffer* out) noexcept nogil:
 cdef void put_proxied_fields(Exchange* exchange, Buffer* out) noexcept nogil:
     cdef uint8_t sent = exchange.settings.sent_headers
     cdef uint64_t received = exchange.head_received_ms or exchange.worker.loop.now_ms
-    if sent & SEND_LATENCY:
+    if sent & SEND_UPSTREAM_LATENCY:
         put_text(out, b"X-Kong-Upstream-Latency: ")
         put_number(out, received - exchange.balanced_ms)
-        put_text(out, b"\r\nX-Kong-Proxy-Latency: ")
+        put_text(out, b"\r\n")
+    if sent & SEND_PROXY_LATENCY:
+        put_text(out, b"X-Kong-Proxy-Latency: ")
         put_number(out, exchange.balanced_ms - exchange.started_ms)
         put_text(out, b"\r\n")
     if sent & SEND_UPSTREAM_STATUS and exchange.response.status:

@@ -96,10 +96,12 @@ cpdef enum RealIpHeader:
 cpdef enum SentHeader:           # GATEWAY_HEADERS and GATEWAY_HEADERS_UPSTREAM
     SEND_SERVER = 1              # server_tokens: Server and Via
     SEND_VIA = 2
-    SEND_LATENCY = 4             # X-Kong-Upstream-Latency, -Proxy-Latency, -Response-Latency
+    SEND_UPSTREAM_LATENCY = 4    # latency_tokens: X-Kong-Upstream-Latency, -Proxy-Latency, -Response-Latency
     SEND_UPSTREAM_STATUS = 8     # X-Kong-Upstream-Status
     SEND_REQUEST_ID = 16         # X-Kong-Request-Id to the client
     SEND_REQUEST_ID_UPSTREAM = 32
+    SEND_PROXY_LATENCY = 64
+    SEND_RESPONSE_LATENCY = 128
 
 cpdef enum ErrorType:            # body type of the gateway's own errors
     ERROR_PLAIN = 0

@@ -32,10 +32,12 @@ class RealIpHeader(IntFlag):
 class SentHeader(IntFlag):
     SEND_SERVER = 1
     SEND_VIA = 2
-    SEND_LATENCY = 4
+    SEND_UPSTREAM_LATENCY = 4
     SEND_UPSTREAM_STATUS = 8
     SEND_REQUEST_ID = 16
     SEND_REQUEST_ID_UPSTREAM = 32
+    SEND_PROXY_LATENCY = 64
+    SEND_RESPONSE_LATENCY = 128
 
 class ErrorType(IntFlag):
     ERROR_PLAIN = 0

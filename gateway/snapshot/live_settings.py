@@ -19,17 +19,15 @@ ERROR_TYPES = {
 
 LOG_LEVELS = {"debug": 0, "info": 1, "notice": 2, "warn": 3, "error": 4, "crit": 5, "alert": 5, "emerg": 5}
 
-# names of Kong's `headers` setting, in lower case
+# names of Kong's `headers` setting, in lower case; the settings know what its tokens stand for
 SENT_HEADERS = {
     "server": SentHeader.SEND_SERVER,
     "via": SentHeader.SEND_VIA,
-    "x-kong-upstream-latency": SentHeader.SEND_LATENCY,
-    "x-kong-proxy-latency": SentHeader.SEND_LATENCY,
-    "x-kong-response-latency": SentHeader.SEND_LATENCY,
+    "x-kong-upstream-latency": SentHeader.SEND_UPSTREAM_LATENCY,
+    "x-kong-proxy-latency": SentHeader.SEND_PROXY_LATENCY,
+    "x-kong-response-latency": SentHeader.SEND_RESPONSE_LATENCY,
     "x-kong-upstream-status": SentHeader.SEND_UPSTREAM_STATUS,
     "x-kong-request-id": SentHeader.SEND_REQUEST_ID,
-    "server_tokens": SentHeader.SEND_SERVER | SentHeader.SEND_VIA,
-    "latency_tokens": SentHeader.SEND_LATENCY,
 }
 
 MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
@@ -73,7 +71,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def sent_headers(to_client: Iterable[str], to_upstream: Iterable[str]) -> int:
-    """SentHeader bits of the settings `headers` and `headers_upstream`. All latencies share one bit."""
+    """SentHeader bits of the settings `headers` and `headers_upstream`."""
     sent = 0
     for name in to_client:
         sent |= SENT_HEADERS.get(name.lower(), 0)

@@ -159,7 +159,7 @@ def test_only_the_traditional_router_knows_path_handling_v1(flavor, handling, ke
     assert bool(describe(data)["routes"][0]["flags"] & RouteFlag.ROUTE_PATH_HANDLING_V1) is kept
 
 
-# the table of reference/proxying.md §2, column v1: service path, path of the route, strip_path, request, result
+# the table of reference/proxying.md §2, column v1: service's path, route's path, strip_path, request, result
 V1_PATHS = [
     ("/", "/route", False, "/route/x", "/route/x"),
     ("/", "/route", True, "/route", "/"),

@@ -8,6 +8,10 @@ from gateway.snapshot.live_settings import milliseconds, trusted_ranges
 from gateway.store.configuration import Configuration
 from native.snapshot import ErrorType, RealIpHeader, SentHeader, describe
 
+LATENCIES = (
+    SentHeader.SEND_UPSTREAM_LATENCY | SentHeader.SEND_PROXY_LATENCY | SentHeader.SEND_RESPONSE_LATENCY
+)
+
 
 def described(**flags):
     settings = load_settings(None, {}, flags)
@@ -36,7 +40,7 @@ def test_defaults():
         "real_ip_recursive": 0,
         "sent_headers": SentHeader.SEND_SERVER
         | SentHeader.SEND_VIA
-        | SentHeader.SEND_LATENCY
+        | LATENCIES
         | SentHeader.SEND_REQUEST_ID
         | SentHeader.SEND_REQUEST_ID_UPSTREAM,
         "error_default_type": ErrorType.ERROR_PLAIN,
@@ -76,9 +80,15 @@ def test_given_values():
     ("headers", "bits"),
     [
         ("server_tokens", SentHeader.SEND_SERVER | SentHeader.SEND_VIA),
-        ("latency_tokens", SentHeader.SEND_LATENCY),
+        ("latency_tokens", LATENCIES),
+        ("server", SentHeader.SEND_SERVER),
+        ("VIA", SentHeader.SEND_VIA),
+        ("X-Kong-Upstream-Latency", SentHeader.SEND_UPSTREAM_LATENCY),
+        ("X-Kong-Response-Latency", SentHeader.SEND_RESPONSE_LATENCY),
+        ("Via, X-Kong-Proxy-Latency", SentHeader.SEND_VIA | SentHeader.SEND_PROXY_LATENCY),
+        ("X-Kong-Admin-Latency", 0),
         ("Server, X-Kong-Upstream-Status", SentHeader.SEND_SERVER | SentHeader.SEND_UPSTREAM_STATUS),
-        ("X-Kong-Proxy-Latency", SentHeader.SEND_LATENCY),
+        ("X-Kong-Proxy-Latency", SentHeader.SEND_PROXY_LATENCY),
         ("X-Kong-Request-Id", SentHeader.SEND_REQUEST_ID),
     ],
 )
