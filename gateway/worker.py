@@ -97,7 +97,14 @@ class Worker:
                     self._load_snapshots()  # a notification from before this worker's time may have been read
         loop.join()
         writer.join()
+        self._report_leak()
         return self._exit_code
+
+    def _report_leak(self) -> None:
+        """With all connections closed nothing may be in use; if it is, memory was lost while serving."""
+        left = [f"{count} {kind}" for kind, count in self._plane.left_in_use().items() if count]
+        if left:
+            self._log.error(f"worker {self._start.slot}: not given back at the end: {', '.join(left)}")
 
     def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
         def run() -> None:

@@ -355,6 +355,12 @@ cdef class DataPlane:
             if write(self.worker.log_wakeup_fd, &one, 8) < 0:
                 pass                                     # the counter is full: the log writer is awake anyway
 
+    def left_in_use(self):
+        """What run() has not given back, by kind; all zero unless something leaks. Call it after run() has returned."""
+        return {"clients": self.worker.downstreams.in_use, "exchanges": self.worker.exchanges.in_use,
+                "upstreams": self.worker.upstreams.in_use, "pools": self.worker.pools.in_use,
+                "buffers": self.worker.buffers.in_use}
+
     def write_logs(self):
         """Write log lines until run() has returned and everything is written."""
         with nogil:

@@ -28,6 +28,21 @@ def other_workers(gateway: Gateway, pids: set[int], count: int) -> bool:
     return len(serving) == count and not serving & pids
 
 
+class TidyGateway(Gateway):
+    """A gateway whose workers must have given back every buffer and record when they end."""
+
+    def stop(self) -> None:
+        problem = ""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=15)
+        if (self.prefix / "error.log").exists():
+            lines = (self.prefix / "error.log").read_text().splitlines()
+            problem = "\n".join(line for line in lines if "not given back" in line or "[crit]" in line)
+        super().stop()
+        assert not problem, problem
+
+
 def is_running(process: psutil.Process) -> bool:
     """Whether it has not ended. What waits for somebody to reap it (an init that takes its time) has."""
     try:

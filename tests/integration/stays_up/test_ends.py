@@ -10,14 +10,16 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.footprint import is_running, workers
+from tests.support.footprint import TidyGateway, is_running, workers
 from tests.support.gateway import Gateway, one_service, read_all, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
 
 @pytest.fixture
 def gateway(backend: Backend) -> Iterator[Gateway]:
-    with Gateway(one_service(backend.port), worker_processes=2) as running:
+    configured = TidyGateway(one_service(backend.port), worker_processes=2)
+    configured.settings["proxy_listen"] = f"127.0.0.1:{configured.proxy_port} reuseport"
+    with configured as running:
         yield running
 
 
@@ -41,7 +43,7 @@ def wait_for_end(gateway: Gateway, family: list[psutil.Process], seconds: float)
 @pytest.mark.parametrize("options", ["reuseport", ""])
 def test_quit_resets_nobody(backend: Backend, thread: EventLoopThread, options: str) -> None:
     """Who got a connection gets an answer; who comes too late is refused."""
-    gateway = Gateway(one_service(backend.port), worker_processes=2)
+    gateway = TidyGateway(one_service(backend.port), worker_processes=2)
     gateway.settings["proxy_listen"] = f"127.0.0.1:{gateway.proxy_port} {options}"
     newcomers = Load(thread, gateway.proxy_port, connections=8, pause=0, keep_alive=False)
     with gateway, newcomers, Load(thread, gateway.proxy_port, connections=8) as load:
@@ -57,7 +59,7 @@ def test_quit_resets_nobody(backend: Backend, thread: EventLoopThread, options: 
 
 @pytest.mark.parametrize("options", ["reuseport", ""])
 def test_quit_lets_requests_end(backend: Backend, thread: EventLoopThread, options: str) -> None:
-    gateway = Gateway(one_service(backend.port), worker_processes=2)
+    gateway = TidyGateway(one_service(backend.port), worker_processes=2)
     gateway.settings["proxy_listen"] = f"127.0.0.1:{gateway.proxy_port} {options}"
     with gateway, Load(thread, gateway.proxy_port, connections=30, path="/slow/2") as slow:
         wait_for(lambda: in_use(gateway) == 30, what="slow requests under way")
@@ -135,6 +137,7 @@ def test_worker_killed_in_the_middle_of_a_drain(gateway: Gateway) -> None:
         connection.sendall(b"GET /slow/1.5/x HTTP/1.1\r\nHost: x\r\n\r\n")
     wait_for(lambda: in_use(gateway) == 16, what="slow requests under way")
     family = processes(gateway)
+    # the kernel spreads sixteen connections over both
     busy: list[dict[str, Any]] = sorted(workers(gateway), key=lambda worker: int(worker["upstream_active"]))
     assert gateway.process is not None
     gateway.process.send_signal(signal.SIGQUIT)

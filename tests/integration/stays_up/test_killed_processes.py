@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.support.footprint import at_rest, is_running, other_workers, workers
+from tests.support.footprint import TidyGateway, at_rest, is_running, other_workers, workers
 from tests.support.gateway import Gateway, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
@@ -19,7 +19,7 @@ BACK_SECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def gateway(backend: Backend) -> Iterator[Gateway]:
-    configured = Gateway(one_service(backend.port), worker_processes=2)
+    configured = TidyGateway(one_service(backend.port), worker_processes=2)
     configured.settings["proxy_listen"] = f"127.0.0.1:{configured.proxy_port} reuseport"
     with configured as running:
         yield running
@@ -134,7 +134,7 @@ def test_hung_control_process_fails_no_request(gateway: Gateway, thread: EventLo
 
 
 def test_killed_master_leaves_nothing_and_can_start_again(backend: Backend, thread: EventLoopThread) -> None:
-    with Gateway(one_service(backend.port), worker_processes=2) as gateway:
+    with TidyGateway(one_service(backend.port), worker_processes=2) as gateway:
         assert gateway.process is not None
         with Load(thread, gateway.proxy_port) as load:
             wait_for(more_requests(load, 100), what="requests before the kill")

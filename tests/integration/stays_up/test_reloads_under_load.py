@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.footprint import Footprint, at_rest, is_running, workers
+from tests.support.footprint import Footprint, TidyGateway, at_rest, is_running, workers
 from tests.support.gateway import Gateway, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
@@ -25,7 +25,7 @@ CONTROL_SLACK = 4 << 20
 @pytest.fixture
 def gateway(backend: Backend) -> Iterator[Gateway]:
     # without access log: its ring is filled, and so becomes memory, bit by bit
-    configured = Gateway(one_service(backend.port), worker_processes=2, proxy_access_log="off")
+    configured = TidyGateway(one_service(backend.port), worker_processes=2, proxy_access_log="off")
     configured.settings["proxy_listen"] = f"127.0.0.1:{configured.proxy_port} reuseport"
     with configured as running:
         yield running
@@ -140,7 +140,7 @@ def test_reload_under_a_long_response(gateway: Gateway, backend: Backend, thread
 @pytest.mark.parametrize("options", ["reuseport", ""])
 def test_new_generation_of_workers(backend: Backend, thread: EventLoopThread, options: str) -> None:
     """Settings of workers change: new workers take over, old ones finish what they have."""
-    gateway = Gateway(one_service(backend.port), worker_processes=2)
+    gateway = TidyGateway(one_service(backend.port), worker_processes=2)
     gateway.settings["proxy_listen"] = f"127.0.0.1:{gateway.proxy_port} {options}"
     with gateway:
         replace_workers_under_load(gateway, thread)

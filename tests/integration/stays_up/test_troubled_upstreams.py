@@ -1,0 +1,352 @@
+"""Upstreams that die, hang, dawdle, talk rubbish or go away at every stage, under hundreds of requests at once.
+
+Every client gets an answer or a closed connection in bounded time, healthy requests go on, and afterwards
+nothing is left: no connection, no descriptor, no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.footprint import Footprint, TidyGateway, at_rest
+from tests.support.gateway import Gateway, wait_for
+from tests.support.load import HOST, Backend, EventLoopThread, Load, content_length, more_requests, vanish
+
+AT_ONCE = 300
+READ_TIMEOUT_MS = 700
+"""of the troubled service: waiting for it must not make the tests slow"""
+CLIENT_SECONDS = 12.0
+"""longer than any retries of the gateway may take"""
+TCP_ESTABLISHED = 1
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+BEHAVIOURS: dict[str, tuple[Behaviour, set[str]]] = {}
+"""name -> what the upstream does once it has the head of a request, and what clients may see of it"""
+
+
+def behaviour(*seen: str) -> Callable[[Behaviour], Behaviour]:
+    """Register what an upstream does. `seen`: statuses, or "cut" for a response that ends too early."""
+
+    def register(function: Behaviour) -> Behaviour:
+        BEHAVIOURS[function.__name__] = (function, set(seen))
+        return function
+
+    return register
+
+
+@behaviour("502")
+async def closes_after_the_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    vanish(writer, reset=False)
+
+
+@behaviour("502")
+async def resets_after_the_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    vanish(writer, reset=True)
+
+
+@behaviour("504")
+async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@behaviour("502")
+async def closes_in_its_status_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 20")
+    await writer.drain()
+
+
+@behaviour("502")
+async def closes_in_its_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-")
+    await writer.drain()
+
+
+@behaviour("504")
+async def hangs_in_its_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-")
+    await reader.read()
+
+
+@behaviour("200")
+async def sends_byte_by_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for byte in HEAD + b"0123456789":
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.001)
+
+
+@behaviour("502")
+async def sends_rubbish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(bytes(range(256)) * 40)
+    await writer.drain()
+
+
+@behaviour("502")
+async def sends_an_endless_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"X-More: and more and more and more and more\r\n" * 100)
+        await writer.drain()
+
+
+@behaviour("502")
+async def sends_endless_interim_responses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for _ in range(1000):
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 10)
+        await writer.drain()
+
+
+@behaviour("502")
+async def contradicts_itself(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!")
+    await writer.drain()
+
+
+@behaviour("cut")
+async def closes_after_its_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(HEAD)
+    await writer.drain()
+
+
+@behaviour("cut")
+async def closes_in_its_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(HEAD + b"01234")
+    await writer.drain()
+
+
+@behaviour("cut", "502")  # a reset may overtake what was sent before it
+async def resets_in_its_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(HEAD + b"01234")
+    await asyncio.sleep(0.01)
+    vanish(writer, reset=True)
+
+
+@behaviour("cut")
+async def hangs_in_its_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(HEAD + b"01234")
+    await reader.read()
+
+
+@behaviour("cut")
+async def closes_between_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(CHUNKED + b"5\r\nhello\r\n")
+    await writer.drain()
+
+
+@behaviour("cut")
+async def closes_in_a_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(CHUNKED + b"5\r\nhe")
+    await writer.drain()
+
+
+@behaviour("cut", "502")
+async def sends_a_bad_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(CHUNKED + b"5\r\nhello\r\n")
+    await asyncio.sleep(0.01)
+    writer.write(b"zz\r\n")
+    await reader.read()
+
+
+@behaviour("200")
+async def sends_more_than_it_said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(HEAD + b"0123456789HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await reader.read()
+
+
+@behaviour("200")
+async def closes_a_response_that_ends_so(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n0123456789")
+    await writer.drain()
+
+
+@behaviour("200")
+async def answers_and_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Without saying so: the next request may find a connection that has just gone."""
+    writer.write(HEAD + b"0123456789")
+    await writer.drain()
+
+
+@behaviour("504")
+async def reads_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    transport = writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+    while not transport.is_closing() and not await has_ended(transport):
+        await asyncio.sleep(0.05)
+
+
+async def has_ended(transport: asyncio.Transport) -> bool:
+    """Whether the gateway has left, without reading what it sent."""
+    sock = transport.get_extra_info("socket")
+    return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED)
+
+
+@behaviour("502")
+async def switches_protocols_unasked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    await reader.read()
+
+
+class TroubledUpstream:
+    """One asyncio server that does what the path of each request names: /troubled/<behaviour>."""
+
+    def __init__(self, thread: EventLoopThread) -> None:
+        async def listen() -> asyncio.Server:
+            return await asyncio.start_server(self.serve, HOST, 0, backlog=4096)
+
+        self.server = thread.call(listen())
+        self.port: int = self.server.sockets[0].getsockname()[1]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            name = head.split(b" ", 2)[1].split(b"/")[2].decode()
+            await BEHAVIOURS[name][0](reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+@pytest.fixture(scope="module")
+def troubled(thread: EventLoopThread) -> TroubledUpstream:
+    return TroubledUpstream(thread)
+
+
+@pytest.fixture(scope="module")
+def gateway(backend: Backend, troubled: TroubledUpstream) -> Iterator[Gateway]:
+    # without access log: its ring is filled, and so becomes memory, bit by bit
+    with TidyGateway(
+        two_services(backend.port, troubled.port), worker_processes=2, proxy_access_log="off"
+    ) as running:
+        yield running
+
+
+def two_services(healthy: int, troubled: int) -> dict[str, Any]:
+    return {
+        "_format_version": "3.0",
+        "services": [
+            {
+                "name": "healthy",
+                "host": HOST,
+                "port": healthy,
+                "routes": [{"name": "healthy", "paths": ["/"], "strip_path": False}],
+            },
+            {
+                "name": "troubled",
+                "host": HOST,
+                "port": troubled,
+                "read_timeout": READ_TIMEOUT_MS,
+                "write_timeout": READ_TIMEOUT_MS,
+                "retries": 1,
+                "routes": [{"name": "troubled", "paths": ["/troubled"], "strip_path": False}],
+            },
+        ],
+    }
+
+
+# --- clients ------------------------------------------------------------------------------------------
+async def ask(port: int, path: str, method: str, body: bytes) -> str:
+    """One request on a new connection: the status, "cut" when the response ends early, else what happened."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        writer.write(
+            b"%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+            % (method.encode(), path.encode(), len(body), body)
+        )
+        data = await asyncio.wait_for(reader.read(), CLIENT_SECONDS)
+    except ConnectionResetError:
+        return "reset"
+    except TimeoutError:
+        return "no end"
+    finally:
+        writer.close()
+    head, found, rest = data.partition(b"\r\n\r\n")
+    if not found:
+        return f"no head: {data!r}"
+    complete = rest.endswith(b"0\r\n\r\n") if b"chunked" in head else len(rest) == content_length(head)
+    return head[9:12].decode() if complete else "cut"
+
+
+def ask_for(
+    thread: EventLoopThread, gateway: Gateway, names: list[str], method: str = "GET", body: bytes = b""
+) -> collections.Counter[tuple[str, str]]:
+    """Requests for these behaviours, all at once; (behaviour, outcome) counted."""
+
+    async def all_at_once() -> list[str]:
+        requests = (ask(gateway.proxy_port, f"/troubled/{name}", method, body) for name in names)
+        return await asyncio.gather(*requests)
+
+    return collections.Counter(zip(names, thread.call(all_at_once(), CLIENT_SECONDS + 10), strict=True))
+
+
+def unexpected(outcomes: collections.Counter[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    return {key: count for key, count in outcomes.items() if key[1] not in BEHAVIOURS[key[0]][1]}
+
+
+# --- tests --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("PUT", b"b" * 3000), ("POST", b"b" * 200_000)])
+def test_every_trouble_at_once(gateway: Gateway, thread: EventLoopThread, method: str, body: bytes) -> None:
+    """Hundreds of requests to the troubled service, all kinds mixed; the healthy one notices nothing."""
+    names = [list(BEHAVIOURS)[i % len(BEHAVIOURS)] for i in range(AT_ONCE)]
+    ask_for(thread, gateway, names, method, body)  # brings the workers to their size
+    before = Footprint.of(gateway)
+    with Load(thread, gateway.proxy_port, connections=8) as load:
+        outcomes = ask_for(thread, gateway, names, method, body)
+        wait_for(more_requests(load, 50), what="healthy requests afterwards")
+        load.stop().check()
+    bad = unexpected(outcomes)
+    if method == "POST":
+        # an upstream that closes with the body unread resets the connection, and what it sent may be lost
+        bad = {key: count for key, count in bad.items() if key[1] not in ("502", "cut")}
+    assert not bad
+    Footprint.of(gateway).check(before)
+
+
+def test_killed_and_started_again(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
+    """While it is away requests are answered 502, and as soon as it is back they succeed again."""
+    before = Footprint.of(gateway)
+    for reset in (False, True):
+        with Load(thread, gateway.proxy_port, connections=100) as load:
+            wait_for(more_requests(load, 300), what="requests before")
+            backend.stop(reset=reset)
+            wait_for(lambda load=load: len(load.report.failures) > 300, what="failures meanwhile")
+            backend.start()
+            wait_for(more_requests(load, 300), what="requests again")
+            settled = len(load.report.failures)
+            wait_for(more_requests(load, 300), what="more requests")
+            report = load.stop()
+        assert len(report.failures) == settled, report.failures[settled:][:10]
+        kinds = collections.Counter(failure.what.partition(": ")[2][:4] for failure in report.failures)
+        assert set(kinds) == {"502 "}, kinds
+    Footprint.of(gateway).check(before)
+
+
+def test_does_not_accept(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
+    """A full queue: connecting takes too long. Requests to others go on, and to it as soon as it accepts."""
+    with socket.create_server((HOST, 0), backlog=1) as full:
+        port = full.getsockname()[1]
+        filling = [socket.socket() for _ in range(4)]
+        for one in filling:
+            one.setblocking(False)
+            one.connect_ex((HOST, port))
+        document = two_services(backend.port, port)
+        document["services"][1] |= {"connect_timeout": 300, "retries": 0}
+        gateway.configure(document)
+        at_rest(gateway)
+        with Load(thread, gateway.proxy_port, connections=8) as load:
+            outcomes = ask_for(thread, gateway, ["hangs"] * 100)
+            wait_for(more_requests(load, 50), what="healthy requests")
+            load.stop().check()
+        assert outcomes == {("hangs", "504"): 100}
+        for one in filling:
+            one.close()
+    at_rest(gateway)
