@@ -46,6 +46,17 @@ cdef inline void put_value(Buffer* out, const uint8_t* head, const HeaderField* 
     put(out, head + field.value_offset, field.value_length)
 
 
+cdef void put_path(Buffer* out, const uint8_t* path, uint32_t length) noexcept nogil:
+    """A piece of the normalised path. It is decoded, so it may hold any byte: what may not stand in a URI is escaped,
+    or a client could write header lines (%0d%0a)."""
+    cdef int32_t written = build_upstream_path(<const uint8_t*> b"/", 1, path, length, 0, False,
+                                               &out.data[0] + out.end, out.capacity - out.end)
+    if written < 0:
+        out.overflow = 1
+    else:
+        out.end += <uint32_t> written
+
+
 cdef void put_host(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept nogil:
     """preserve_host: the client's Host; else the upstream's host_header, the peer's name, or the service's host."""
     cdef RequestHead* request = &exchange.request
@@ -158,7 +169,9 @@ cdef void put_forwarded(Exchange* exchange, Buffer* out, const uint8_t* head) no
         put_value(out, head, prefix)
         put_text(out, b"\r\n")
     elif exchange.route.flags & ROUTE_STRIP_PATH and exchange.match.matched_length > 1:
-        put_field(out, b"X-Forwarded-Prefix: ", exchange.path, exchange.match.matched_length)
+        put_text(out, b"X-Forwarded-Prefix: ")
+        put_path(out, exchange.path, exchange.match.matched_length)
+        put_text(out, b"\r\n")
     put_text(out, b"Via: ")
     for i in range(request.header_count):
         field = &request.headers[i]
@@ -205,7 +218,7 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
     # the forwarded fields repeat parts of the head: at most once more
     cdef uint32_t room = 2 * request.parsed + path_room + OWN_FIELDS_ROOM \
         + exchange.service.host_header.length + exchange.peer_set.host_header.length \
-        + exchange.peer.host_header.length + exchange.path_length
+        + exchange.peer.host_header.length + 3 * exchange.path_length
     cdef Buffer* out
     cdef int32_t length
     buffer_give(&exchange.worker.buffers, exchange.request_out)

@@ -7,7 +7,7 @@ from libc.string cimport memcpy
 
 # What a byte means to the code below.
 cdef enum ByteClass:
-    RESERVED = 1      # RFC 3986 reserved characters and "%": an escape of one stays an escape
+    RESERVED = 1      # RFC 3986 reserved characters, "%" and control bytes: an escape of one stays an escape
     VISIBLE = 2       # may stand in a path as it is; every other byte is escaped for the upstream
 
 cdef uint8_t byte_class[256]
@@ -22,6 +22,10 @@ cdef void fill_tables() noexcept:
         hex_value[byte] = 0xff
     for byte in b"!#$%&'()*+,/:;=?@[]":
         byte_class[byte] |= RESERVED
+    # Kong decodes these. Nothing needs them as they are, and a line break in a path is one step from a header line
+    for byte in range(1, 32):
+        byte_class[byte] |= RESERVED
+    byte_class[127] |= RESERVED
     for byte in b"!$%&'()*+,/:;=@[]-_.~ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789":
         byte_class[byte] |= VISIBLE
     for byte in range(10):

@@ -39,7 +39,7 @@ KEPT = RESERVED.replace(b"#", b"").replace(b"?", b"") + b"-_.~"
         (b"/caf%C3%A9", "/café".encode()),
         (b"/sp%20ace%22", b'/sp ace"'),
         (b"/\xff", b"/\xff"),
-        (b"/%0d%0a", b"/\r\n"),
+        (b"/%0d%0a", b"/%0D%0A"),
         # refused
         (b"", None),
         (b"*", None),
