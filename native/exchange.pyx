@@ -583,12 +583,28 @@ cdef int begin_response(Exchange* exchange) noexcept nogil:
     return ALIVE
 
 
+cdef inline void await_upstream(Exchange* exchange) noexcept nogil:
+    """Give the upstream its time for the next bytes."""
+    timer_set(&exchange.worker.loop, &exchange.upstream.endpoint.timer,
+              exchange.worker.loop.now_ms + exchange.service.read_timeout_ms)
+
+
+cdef bint pass_interim(Exchange* exchange) noexcept nogil:
+    """100 is for the gateway, which has answered Expect itself; the others go to clients that know them
+    (RFC 9110 §15.2). False when memory is out."""
+    if exchange.response.status == 100 or exchange.request.minor_version == 0:
+        return True
+    return build_interim_head(exchange) == 0
+
+
 cdef int advance_head(Exchange* exchange) noexcept nogil:
     """Receive the response's head. ALIVE: done, or nothing more to read for now."""
     cdef int result
     while True:
         result = receive_response_head(exchange)
         if result == RESPONSE_WAITING:
+            if upstream.endpoint.timer.deadline == 0 and exchange.flags & EXCHANGE_REQUEST_SENT:
+                await_upstream(exchange)                 # the clock stood still while the client took an interim one
             return ALIVE
         if result == RESPONSE_CLOSED:
             upstream_failed(exchange, FAILURE_CLOSED)
@@ -598,29 +614,36 @@ cdef int advance_head(Exchange* exchange) noexcept nogil:
             return GONE
         if exchange.response.status >= 200 or exchange.response.status == 101:
             return begin_response(exchange)
-        # interim: the gateway answered Expect itself; the others go to clients that know them (RFC 9110 §15.2)
-        if exchange.response.status != 100 and exchange.request.minor_version == 1:
-            if build_interim_head(exchange) != 0:
-                upstream_failed(exchange, FAILURE_MALFORMED)
-                return GONE
+        exchange.interim_count += 1
+        if exchange.interim_count > MAX_INTERIM or not pass_interim(exchange):
+            upstream_failed(exchange, FAILURE_MALFORMED)
+            return GONE
         drop_interim(exchange)
+        if exchange.flags & EXCHANGE_REQUEST_SENT:
+            await_upstream(exchange)
+        if flush_pending(exchange):
+            return ALIVE
 
 
 cdef void advance_response(Exchange* exchange) noexcept nogil:
     """Move the response along: flush what waits for the client, then read more, in turns."""
     cdef Worker* worker = exchange.worker
     cdef Upstream* upstream
+    cdef uint64_t sent_before
     cdef int result
     cdef int turn = 0
     while True:
         if flush_pending(exchange):
+            sent_before = exchange.response_bytes
             result = flush_client(exchange)
             if result == FLUSH_FAILED:
                 abort_exchange(exchange)
                 return
             if result == FLUSH_BLOCKED:
-                timer_set(&worker.loop, &exchange.client.endpoint.timer,
-                          worker.loop.now_ms + exchange.settings.send_timeout_ms)
+                # time for the next byte, not for another look at a client that takes none
+                if exchange.response_bytes != sent_before or exchange.client.endpoint.timer.deadline == 0:
+                    timer_set(&worker.loop, &exchange.client.endpoint.timer,
+                              worker.loop.now_ms + exchange.settings.send_timeout_ms)
                 if exchange.upstream != NULL:
                     timer_clear(&exchange.upstream.endpoint.timer)
                 return
@@ -644,7 +667,7 @@ cdef void advance_response(Exchange* exchange) noexcept nogil:
             return
         result = relay_response(exchange)
         if result == RESPONSE_WAITING:
-            timer_set(&worker.loop, &upstream.endpoint.timer, worker.loop.now_ms + exchange.service.read_timeout_ms)
+            await_upstream(exchange)
             return
         if result != RESPONSE_DATA:
             upstream_failed(exchange, FAILURE_CLOSED if result == RESPONSE_CLOSED else FAILURE_MALFORMED)
@@ -687,6 +710,7 @@ cdef void on_client_timeout(Timer* timer) noexcept nogil:
     exchange.worker.block.timeouts += 1
     if exchange.flags & EXCHANGE_RESPONSE_STARTED or exchange.flags & EXCHANGE_BODY_COMPLETE:
         # the client does not take its response
+        reset_on_close(exchange.client.endpoint.fd)
         abort_exchange(exchange)
         return
     refuse_body(exchange, 408)

@@ -26,3 +26,5 @@ cdef int socket_error(int fd) noexcept nogil
 cdef void set_no_delay(int fd) noexcept nogil
 # No more sending on this socket; the peer sees the end of the stream.
 cdef void end_sending(int fd) noexcept nogil
+# Let close() reset the connection and drop what the peer has not taken, instead of keeping it in the kernel for minutes.
+cdef void reset_on_close(int fd) noexcept nogil

@@ -20,7 +20,14 @@ cdef extern from "<sys/socket.h>" nogil:
     int getsockopt(int fd, int level, int name, void* value, uint32_t* length)
     int setsockopt(int fd, int level, int name, const void* value, uint32_t length)
     int c_shutdown "shutdown" (int fd, int how)
-    const int AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR
+    cdef struct linger_option "linger":
+        int l_onoff
+        int l_linger
+    const int SO_LINGER
+    cdef struct linger:
+        int l_onoff
+        int l_linger
+    const int AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, SO_LINGER
     const int MSG_NOSIGNAL, MSG_PEEK, MSG_DONTWAIT, SHUT_WR
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -169,5 +176,19 @@ cdef int socket_error(int fd) noexcept nogil:
     return error
 
 
+cdef void close_with_reset(int fd) noexcept nogil:
+    cdef linger_option option
+    option.l_onoff = 1
+    option.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof(option))
+
+
 cdef void end_sending(int fd) noexcept nogil:
     c_shutdown(fd, SHUT_WR)
+
+
+cdef void reset_on_close(int fd) noexcept nogil:
+    cdef linger at_once
+    at_once.l_onoff = 1
+    at_once.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once))
