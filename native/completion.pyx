@@ -1,18 +1,22 @@
 
 from native.connection cimport (
     EXCHANGE_BODY_COMPLETE,
+    EXCHANGE_CHUNK_RESPONSE,
     EXCHANGE_CLOSE_CLIENT,
     EXCHANGE_LINGER,
+    EXCHANGE_RESPONSE_STARTED,
     Downstream,
     Upstream,
     Worker,
 )
 from native.downstream cimport client_close
 from native.exchange_record cimport exchange_free
+from native.http1 cimport BODY_CHUNKED, BODY_UNTIL_CLOSE
 from native.log cimport log_access
 from native.metrics cimport count_exchange
 from native.pool cimport pool_give, upstream_close
 from native.response_flow cimport upstream_reusable
+from native.sockets cimport close_with_reset
 
 cdef enum:
     CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log when the client went away first
@@ -48,6 +52,12 @@ cdef void complete_exchange(Exchange* exchange) noexcept nogil:
     worker.exchange_finished(client)
 
 
+cdef bint ends_by_close(Exchange* exchange) noexcept nogil:
+    """Whether only the end of the connection tells the client where the response ends."""
+    return exchange.flags & EXCHANGE_RESPONSE_STARTED and not exchange.flags & EXCHANGE_CHUNK_RESPONSE \
+        and (exchange.response_body == BODY_CHUNKED or exchange.response_body == BODY_UNTIL_CLOSE)
+
+
 cdef void abort_exchange(Exchange* exchange) noexcept nogil:
     cdef Downstream* client = exchange.client
     if exchange.upstream != NULL:
@@ -56,6 +66,8 @@ cdef void abort_exchange(Exchange* exchange) noexcept nogil:
         exchange.upstream = NULL
     if exchange.status == 0:
         exchange.status = CLIENT_CLOSED_REQUEST
+    if ends_by_close(exchange):
+        close_with_reset(client.endpoint.fd)
     record(exchange)
     exchange_free(exchange)
     client.exchange = NULL

@@ -24,6 +24,7 @@ cdef enum:
     MAX_TRIED_PEERS = 16         # peers remembered as failed within one exchange
     INLINE_PATH = 1024           # normalised paths up to this length need no buffer
     MAX_LISTENERS = 64
+    MAX_INTERIM = 32             # 1xx responses to one request; more are taken for a broken upstream
     RELAY_BUDGET = 16            # buffers relayed for one connection before others get their turn
 
 ctypedef struct Downstream
@@ -174,6 +175,7 @@ ctypedef struct Exchange:
     const char* relay_suffix     # constant text that follows them; NULL: none
     uint32_t relay_suffix_length
     uint8_t response_head_done   # the final head has been parsed
+    uint8_t interim_count        # 1xx responses so far
     uint64_t response_left       # of a Content-Length body still to come from the upstream
     uint64_t body_sent           # body bytes handed to the client's socket
     uint64_t response_bytes      # all bytes handed to it

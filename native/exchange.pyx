@@ -41,7 +41,7 @@ from native.snapshot cimport (
     snapshot_service,
     snapshot_text,
 )
-from native.sockets cimport end_sending, is_quiet, socket_error
+from native.sockets cimport close_with_reset, end_sending, is_quiet, socket_error
 from native.text cimport is_text, put_text
 from native.tunnel cimport begin_tunnel
 from native.uri cimport normalize_path
@@ -603,7 +603,7 @@ cdef int advance_head(Exchange* exchange) noexcept nogil:
     while True:
         result = receive_response_head(exchange)
         if result == RESPONSE_WAITING:
-            if upstream.endpoint.timer.deadline == 0 and exchange.flags & EXCHANGE_REQUEST_SENT:
+            if exchange.upstream.endpoint.timer.deadline == 0 and exchange.flags & EXCHANGE_REQUEST_SENT:
                 await_upstream(exchange)                 # the clock stood still while the client took an interim one
             return ALIVE
         if result == RESPONSE_CLOSED:
@@ -709,8 +709,8 @@ cdef void on_client_timeout(Timer* timer) noexcept nogil:
     cdef Exchange* exchange = (<Downstream*> timer.owner).exchange
     exchange.worker.block.timeouts += 1
     if exchange.flags & EXCHANGE_RESPONSE_STARTED or exchange.flags & EXCHANGE_BODY_COMPLETE:
-        # the client does not take its response
-        reset_on_close(exchange.client.endpoint.fd)
+        # the client does not take its response: the kernel need not keep the rest for it
+        close_with_reset(exchange.client.endpoint.fd)
         abort_exchange(exchange)
         return
     refuse_body(exchange, 408)

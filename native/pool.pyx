@@ -14,7 +14,7 @@ from native.connection cimport (
 from native.loop cimport Endpoint, Timer, loop_add, loop_forget, timer_remove, timer_set
 from native.memory cimport buffer_give, slab_give, slab_take
 from native.snapshot cimport LiveSettings, snapshot_settings
-from native.sockets cimport connect_to
+from native.sockets cimport connect_to, is_quiet
 
 cdef const LiveSettings* settings_of(Worker* worker) noexcept nogil:
     return snapshot_settings(worker.configuration.base)
@@ -83,8 +83,10 @@ cdef void unlink_idle(Worker* worker, Upstream* upstream) noexcept nogil:
 
 cdef void on_idle_ready(Endpoint* endpoint) noexcept nogil:
     """An idle connection has nothing to say: the peer closed it, or sent bytes nobody asked for."""
-    if endpoint.readable or endpoint.failed:
+    if endpoint.failed or endpoint.peer_closed or (endpoint.readable and not is_quiet(endpoint.fd)):
         upstream_close(<Worker*> endpoint.owner, <Upstream*> endpoint)
+    else:
+        endpoint.readable = 0                            # left over from a read that filled its buffer
 
 
 cdef void on_idle_timeout(Timer* timer) noexcept nogil:

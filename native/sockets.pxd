@@ -24,7 +24,8 @@ cdef int accept_from(int listener, uint8_t* family, uint8_t* address, uint16_t* 
 # The pending error of a socket (SO_ERROR), 0 when there is none.
 cdef int socket_error(int fd) noexcept nogil
 cdef void set_no_delay(int fd) noexcept nogil
+# Let close() reset the connection: the kernel drops what the peer has not taken, and what it has taken cannot pass
+# for everything.
+cdef void close_with_reset(int fd) noexcept nogil
 # No more sending on this socket; the peer sees the end of the stream.
 cdef void end_sending(int fd) noexcept nogil
-# Let close() reset the connection and drop what the peer has not taken, instead of keeping it in the kernel for minutes.
-cdef void reset_on_close(int fd) noexcept nogil

@@ -1,4 +1,4 @@
-from libc.errno cimport EINPROGRESS, EINTR, errno
+from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
@@ -24,10 +24,7 @@ cdef extern from "<sys/socket.h>" nogil:
         int l_onoff
         int l_linger
     const int SO_LINGER
-    cdef struct linger:
-        int l_onoff
-        int l_linger
-    const int AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, SO_LINGER
+    const int AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR
     const int MSG_NOSIGNAL, MSG_PEEK, MSG_DONTWAIT, SHUT_WR
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -87,7 +84,7 @@ cdef int64_t transmit_pieces(int fd, const iovec* pieces, int count) noexcept no
 
 cdef bint is_quiet(int fd) noexcept nogil:
     cdef uint8_t byte
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
 
 
 cdef void set_no_delay(int fd) noexcept nogil:
@@ -185,10 +182,3 @@ cdef void close_with_reset(int fd) noexcept nogil:
 
 cdef void end_sending(int fd) noexcept nogil:
     c_shutdown(fd, SHUT_WR)
-
-
-cdef void reset_on_close(int fd) noexcept nogil:
-    cdef linger at_once
-    at_once.l_onoff = 1
-    at_once.l_linger = 0
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once))

@@ -23,7 +23,8 @@ cdef enum:
     PUMP_BLOCKED = 0             # nothing to read, or the other side takes nothing
     PUMP_ENDED = 1               # end of stream passed on
     PUMP_BUSY = 2                # budget used up
-    PUMP_FAILED = -1
+    PUMP_FAILED = -1             # the source is gone
+    PUMP_UNWANTED = -2           # the target takes no more
 
 
 cdef void touch(Exchange* exchange) noexcept nogil:
@@ -42,7 +43,7 @@ cdef int flush(Buffer* buffer, Endpoint* target, uint64_t* moved) noexcept nogil
             target.writable = 0
             return PUMP_BLOCKED
         if count < 0:
-            return PUMP_FAILED
+            return PUMP_UNWANTED
         buffer.start += <uint32_t> count
         moved[0] += <uint64_t> count
     buffer.start = 0
@@ -94,12 +95,16 @@ cdef void run_tunnel(Exchange* exchange) noexcept nogil:
     exchange.request_bytes += to_upstream
     if to_client or to_upstream:
         touch(exchange)
-    if down == PUMP_ENDED:
+    # a side that takes no more may still have sent something before: the other direction goes on to its end
+    if down == PUMP_ENDED or down == PUMP_UNWANTED:
         exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
-    if up == PUMP_ENDED:
+        down = PUMP_ENDED
+    if up == PUMP_ENDED or up == PUMP_UNWANTED:
         exchange.flags |= EXCHANGE_REQUEST_SENT
-    if down == PUMP_FAILED or up == PUMP_FAILED or (down == PUMP_ENDED and up == PUMP_ENDED) \
-            or client.failed or upstream.failed:
+        up = PUMP_ENDED
+    # a failed side is read to its end first, as far as the other side takes it
+    if down == PUMP_FAILED or up == PUMP_FAILED or (down == PUMP_ENDED and (up == PUMP_ENDED or upstream.failed)) \
+            or (up == PUMP_ENDED and client.failed):
         abort_exchange(exchange)
         return
     if down == PUMP_BUSY or up == PUMP_BUSY:

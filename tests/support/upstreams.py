@@ -20,6 +20,7 @@ class Connection:
         self.upstream = upstream
         self.buffer = b""
         sock.settimeout(20)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read_head(self) -> bytes:
         """The next request head including the empty line; b"" at the end of the stream."""
@@ -112,6 +113,7 @@ class Upstream:
         self.requests: list[tuple[bytes, bytes]] = []
         self.heads: list[bytes] = []
         self.received = 0  # bytes
+        self.failures: list[Exception] = []  # of handlers; close() raises the first
         self.closed = False
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
@@ -132,6 +134,8 @@ class Upstream:
             self.handler(connection)
         except OSError:
             pass
+        except Exception as error:  # what a handler asserts is part of the test
+            self.failures.append(error)
         finally:
             connection.socket.close()
 
@@ -148,6 +152,9 @@ class Upstream:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+        if self.failures:
+            raise self.failures[0]
 
     def __enter__(self) -> Upstream:
         return self
