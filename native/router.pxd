@@ -1,6 +1,6 @@
 """Which route a request takes: Kong's traditional_compatible rules over a compiled index.
 
-The index lies in the snapshot (router_index.pxd; filled by gateway.snapshot); regexes are compiled per worker into a
+The index lies in the snapshot (router_index.pxd, written by router_builder.pyx); regexes are compiled per worker into a
 RouterRuntime that belongs to one mapped snapshot. Knows nothing of connections.
 """
 

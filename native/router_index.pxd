@@ -14,7 +14,7 @@ Every node knows the lowest rank below it, so that a walk stops where nothing be
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
-from native.snapshot cimport ConfigurationBuilder, SnapshotHeader, StringRef
+from native.snapshot cimport SnapshotHeader, StringRef
 
 cdef enum:
     LABEL_SIZE = 13              # a longer label continues in an only child

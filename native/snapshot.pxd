@@ -188,6 +188,8 @@ cdef inline const char* snapshot_text(const SnapshotHeader* snapshot, StringRef 
 cdef const PeerSet* snapshot_peer_set(const SnapshotHeader* peers, uint64_t key) noexcept nogil
 
 # --- writing (Python side, control process) --------------------------------------------------------------------------
+cdef int append_bytes(bytearray target, const void* data, Py_ssize_t size) except -1
+
 cdef class StringPool:
     cdef bytearray data
     cdef dict known              # text -> offset in the file
@@ -200,6 +202,16 @@ cdef class _Builder:
     cdef uint32_t section(self, object records) except? 0
     cdef int begin_sections(self) except -1
     cdef bytes finish(self, SnapshotHeader* header, uint32_t kind, uint64_t number)
+
+# A record apart from the places of its texts and from what depends on the rest of the configuration. Immutable;
+# whoever compiles again keeps those of services and routes that have not changed.
+cdef class PreparedService:
+    cdef ServiceRecord record
+    cdef bytes id, name, host, host_header, path
+
+cdef class PreparedRoute:
+    cdef RouteRecord record
+    cdef bytes id, name
 
 cdef class ConfigurationBuilder(_Builder):
     cdef LiveSettings settings

@@ -59,6 +59,30 @@ class _Builder:
     @property
     def strings(self) -> StringPool: ...
 
+class PreparedService:
+    def __init__(
+        self,
+        *,
+        id: str,
+        name: str,
+        host: str,
+        host_header: str,
+        path: str,
+        peer_key: str,
+        port: int,
+        retries: int,
+        connect_timeout_ms: int,
+        read_timeout_ms: int,
+        write_timeout_ms: int,
+        protocol: int,
+        is_upstream: bool,
+    ) -> None: ...
+
+class PreparedRoute:
+    def __init__(
+        self, *, id: str, name: str, https_redirect_status: int, protocols: int, flags: int
+    ) -> None: ...
+
 class ConfigurationBuilder(_Builder):
     router_index: bytes
     def __init__(self) -> None: ...
@@ -89,34 +113,8 @@ class ConfigurationBuilder(_Builder):
         allow_debug_header: bool,
     ) -> None: ...
     def add_trusted_range(self, address: bytes, prefix_length: int) -> None: ...
-    def add_service(
-        self,
-        *,
-        id: str,
-        name: str,
-        host: str,
-        host_header: str,
-        path: str,
-        peer_key: str,
-        port: int,
-        retries: int,
-        connect_timeout_ms: int,
-        read_timeout_ms: int,
-        write_timeout_ms: int,
-        protocol: int,
-        is_upstream: bool,
-    ) -> int: ...
-    def add_route(
-        self,
-        *,
-        id: str,
-        name: str,
-        service: int | None,
-        metrics_slot: int,
-        https_redirect_status: int,
-        protocols: int,
-        flags: int,
-    ) -> int: ...
+    def add_service(self, service: PreparedService) -> int: ...
+    def add_route(self, route: PreparedRoute, service: int | None, metrics_slot: int) -> int: ...
     def build(self, *, number: int, configuration_hash: str) -> bytes: ...
 
 class PeersBuilder(_Builder):

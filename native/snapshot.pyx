@@ -1,5 +1,6 @@
 """Writing, checking and describing snapshot files. The records are those of snapshot.pxd."""
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -165,6 +166,14 @@ cdef const PeerSet* snapshot_peer_set(const SnapshotHeader* peers, uint64_t key)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
+cdef int append_bytes(bytearray target, const void* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t length = PyByteArray_GET_SIZE(target)
+    if size:
+        PyByteArray_Resize(target, length + size)
+        memcpy(PyByteArray_AS_STRING(target) + length, data, <size_t> size)
+    return 0
+
+
 cdef class StringPool:
     """Texts of one file, each stored once. The pool follows the header, so that its offsets are known at once."""
 
@@ -178,7 +187,7 @@ cdef class StringPool:
         if found is None:
             found = sizeof(SnapshotHeader) + len(self.data)
             self.known[text] = found
-            self.data += text
+            append_bytes(self.data, <const char*> text, len(text))
         if found + len(text) > 0xffffffff:
             raise SnapshotError("snapshot is larger than 4 GiB")
         reference.offset = <uint32_t> found
@@ -237,6 +246,37 @@ def peer_key(str key) -> int:
     return peer_key_hash(key)
 
 
+cdef class PreparedService:
+    def __cinit__(
+        self, *, str id, str name, str host, str host_header, str path, str peer_key, uint16_t port, uint16_t retries,
+        uint32_t connect_timeout_ms, uint32_t read_timeout_ms, uint32_t write_timeout_ms, uint8_t protocol,
+        bint is_upstream,
+    ):
+        """Names and units are those of ServiceRecord; `peer_key` is the text of the key."""
+        memset(&self.record, 0, sizeof(self.record))
+        self.id, self.name = id.encode(), name.encode()
+        self.host, self.host_header = host.encode(), host_header.encode()
+        self.path = (path or "/").encode()
+        self.record.peer_key = peer_key_hash(peer_key)
+        self.record.connect_timeout_ms = connect_timeout_ms
+        self.record.read_timeout_ms = read_timeout_ms
+        self.record.write_timeout_ms = write_timeout_ms
+        self.record.port = port
+        self.record.retries = retries
+        self.record.protocol = protocol
+        self.record.is_upstream = is_upstream
+
+
+cdef class PreparedRoute:
+    def __cinit__(self, *, str id, str name, uint16_t https_redirect_status, uint8_t protocols, uint8_t flags):
+        """Names are those of RouteRecord."""
+        memset(&self.record, 0, sizeof(self.record))
+        self.id, self.name = id.encode(), name.encode()
+        self.record.https_redirect_status = https_redirect_status
+        self.record.protocols = protocols
+        self.record.flags = flags
+
+
 cdef class ConfigurationBuilder(_Builder):
     """Builds a configuration file: call the add methods, then `build`."""
 
@@ -289,49 +329,29 @@ cdef class ConfigurationBuilder(_Builder):
         memset(&record, 0, sizeof(record))
         memcpy(record.address, <const char*> address, 16)
         record.prefix_length = prefix_length
-        self.trusted_ranges += (<const char*> &record)[:sizeof(record)]
+        append_bytes(self.trusted_ranges, &record, sizeof(record))
         self.trusted_count += 1
 
-    def add_service(
-        self, *, str id, str name, str host, str host_header, str path, str peer_key, uint16_t port, uint16_t retries,
-        uint32_t connect_timeout_ms, uint32_t read_timeout_ms, uint32_t write_timeout_ms, uint8_t protocol,
-        bint is_upstream,
-    ) -> int:
-        """Add a service; `peer_key` is the text of the key. Returns its index."""
-        cdef ServiceRecord record
-        memset(&record, 0, sizeof(record))
-        record.id = self.strings.put(id.encode())
-        record.name = self.strings.put(name.encode())
-        record.host = self.strings.put(host.encode())
-        record.host_header = self.strings.put(host_header.encode())
-        record.path = self.strings.put((path or "/").encode())
-        record.peer_key = peer_key_hash(peer_key)
-        record.connect_timeout_ms = connect_timeout_ms
-        record.read_timeout_ms = read_timeout_ms
-        record.write_timeout_ms = write_timeout_ms
-        record.port = port
-        record.retries = retries
-        record.protocol = protocol
-        record.is_upstream = is_upstream
-        self.services += (<const char*> &record)[:sizeof(record)]
+    def add_service(self, PreparedService service not None) -> int:
+        """Returns its index."""
+        cdef ServiceRecord record = service.record
+        record.id = self.strings.put(service.id)
+        record.name = self.strings.put(service.name)
+        record.host = self.strings.put(service.host)
+        record.host_header = self.strings.put(service.host_header)
+        record.path = self.strings.put(service.path)
+        append_bytes(self.services, &record, sizeof(record))
         self.service_count += 1
         return self.service_count - 1
 
-    def add_route(
-        self, *, str id, str name, service: int | None, uint32_t metrics_slot, uint16_t https_redirect_status,
-        uint8_t protocols, uint8_t flags,
-    ) -> int:
+    def add_route(self, PreparedRoute route not None, service: int | None, uint32_t metrics_slot) -> int:
         """Add a route of the service with index `service` (None: without a service). Returns its index."""
-        cdef RouteRecord record
-        memset(&record, 0, sizeof(record))
-        record.id = self.strings.put(id.encode())
-        record.name = self.strings.put(name.encode())
+        cdef RouteRecord record = route.record
+        record.id = self.strings.put(route.id)
+        record.name = self.strings.put(route.name)
         record.service = <uint32_t> NO_INDEX if service is None else <uint32_t> service
         record.metrics_slot = metrics_slot
-        record.https_redirect_status = https_redirect_status
-        record.protocols = protocols
-        record.flags = flags
-        self.routes += (<const char*> &record)[:sizeof(record)]
+        append_bytes(self.routes, &record, sizeof(record))
         self.route_count += 1
         return self.route_count - 1
 

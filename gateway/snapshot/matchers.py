@@ -13,74 +13,97 @@ Kong leaves open what comes first among equals. Here it is the one whose host na
 route, then the lower id; within a route the order of its paths.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from gateway.entities.routes import Route
-from native.router_index import split_port
+from native.router_builder import PreparedMatcher, split_port
 
 MOST_NAMES = 255
 """more header names than this count as this many"""
 
+# The criteria above, one after the other, each so that the lower comes first; then the id follows.
+_ORDER = struct.Struct(">BBBQBIBQ")
+_POSITION = struct.Struct(">BI")
+_HIGHEST = 2**63
+_LONGEST = 2**32 - 1
 
-@dataclass(frozen=True, slots=True)
-class Matcher:
+
+class Matcher(NamedTuple):
     """A route with one of its paths and its hosts, or those of them with a port, or without one.
 
-    `path` is a plain prefix or, when `regex`, a pattern without "~".
+    `path` is a plain prefix or, when `regex`, a pattern without "~". Matchers are tried in ascending `order`,
+    which no two of a configuration have in common.
     """
 
-    route: Route
+    order: bytes
     hosts: tuple[str, ...]
     path: str
     regex: bool
 
 
-def ranked_matchers(routes: Iterable[Route]) -> list[Matcher]:
-    """The matchers of all routes, first to be tried first."""
-    keyed = [entry for route in routes for entry in _matchers(route)]
-    keyed.sort(key=lambda entry: entry[0])
-    return [matcher for _, matcher in keyed]
-
-
-def _matchers(route: Route) -> Iterator[tuple[tuple[float | str, ...], Matcher]]:
-    kinds = sum(
-        bool(attribute)
-        for attribute in (
-            route.methods,
-            route.hosts,
-            route.headers,
-            route.snis,
-            route.paths,
-            route.query_params,
-        )
+def matchers_of(route: Route) -> Iterator[Matcher]:
+    """What a route is tried as."""
+    kinds = (
+        bool(route.methods)
+        + bool(route.hosts)
+        + bool(route.headers)
+        + bool(route.snis)
+        + bool(route.paths)
+        + bool(route.query_params)
     )
     plain_hosts = bool(route.hosts) and not any("*" in host for host in route.hosts or ())
     names = min(len(route.headers or ()) + len(route.query_params or ()), MOST_NAMES)
-    for port, hosts in _hosts_by_port(route):
-        for position, path in enumerate(dict.fromkeys(route.paths or [""])):
+    paths = list(dict.fromkeys(route.paths)) if route.paths else [""]
+    identifier = route.id.encode()
+    for with_port, hosts in _hosts_by_port(route):
+        for position, path in enumerate(paths):
             regex = path.startswith("~")
-            yield (
-                (
-                    -kinds,
-                    -plain_hosts,
-                    -regex,
-                    -(route.regex_priority or 0) if regex else 0,
-                    -names,
-                    0 if regex else -len(path.encode()),
-                    -port,
-                    route.created_at,
-                    route.id,
-                    position,
-                ),
-                Matcher(route, hosts, path[1:] if regex else path, regex),
+            order = _ORDER.pack(
+                255 - kinds,
+                not plain_hosts,
+                not regex,
+                _HIGHEST - (route.regex_priority or 0) if regex else 0,
+                255 - names,
+                0 if regex else _LONGEST - len(path.encode()),
+                not with_port,
+                route.created_at,
             )
+            yield Matcher(
+                order + identifier + _POSITION.pack(0, position), hosts, path[1:] if regex else path, regex
+            )
+
+
+def prepared_matchers(route: Route) -> list[tuple[bytes, PreparedMatcher]]:
+    """The matchers of a route in the form that the index builder takes, each with its `order`."""
+    methods, snis = route.methods or (), route.snis or ()
+    headers = list(route.headers.items()) if route.headers else ()
+    queries = list(route.query_params.items()) if route.query_params else ()
+    return [
+        (
+            matcher.order,
+            PreparedMatcher(
+                hosts=matcher.hosts,
+                path="" if matcher.regex else matcher.path,
+                regex=matcher.path if matcher.regex else None,
+                methods=methods,
+                headers=headers,
+                queries=queries,
+                snis=snis,
+            ),
+        )
+        for matcher in matchers_of(route)
+    ]
 
 
 def _hosts_by_port(route: Route) -> list[tuple[bool, tuple[str, ...]]]:
     """The hosts with a port (True) and those without; one entry when there are none of one kind."""
-    with_port = tuple(host for host in route.hosts or () if split_port(host)[1])
-    without = tuple(host for host in route.hosts or () if not split_port(host)[1])
+    hosts = tuple(route.hosts or ())
+    if not any(":" in host for host in hosts):
+        return [(False, hosts)]
+    with_port = tuple(host for host in hosts if split_port(host)[1])
+    without = tuple(host for host in hosts if not split_port(host)[1])
     if not with_port:
         return [(False, without)]
     return [(True, with_port), (False, without)] if without else [(True, with_port)]

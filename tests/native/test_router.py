@@ -2,7 +2,7 @@ import pytest
 from router_support import compiled, route, router, winner
 
 from native.router import Router
-from native.router_index import literal_prefix, split_port
+from native.router_builder import literal_prefix, split_port
 
 # --- which conditions hold -----------------------------------------------------------------------
 
@@ -199,9 +199,11 @@ def test_server_names():
 
 
 def test_protocols_are_no_condition():
-    built = router(route(1, paths=["/a"], protocols=["https"]), route(2, paths=["/g"], protocols=["grpc"]))
+    """The worker answers a request that comes by another protocol than its route's."""
+    grpc = route(2, paths=["/g"], protocols=["grpc"], strip_path=False)
+    built = router(route(1, paths=["/a"], protocols=["https"]), grpc)
     assert winner(built, path="/a", https=False) == "r1"
-    assert winner(built, path="/g") is None
+    assert winner(built, path="/g") == "r2"
 
 
 def test_paths_that_are_not_utf8_have_no_route():

@@ -1,13 +1,17 @@
+import copy
+import sys
 import uuid
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.entities.fields import Reference
 from gateway.entities.routes import Route
 from gateway.entities.services import Service
 from gateway.entities.upstreams import Upstream
 from gateway.settings import load_settings
-from gateway.snapshot import compile_configuration
+from gateway.snapshot import ConfigurationCompiler, compile_configuration
 from gateway.store.configuration import Configuration
 from native.router import Router
 from native.snapshot import ProtocolBit, RouteFlag, describe, peer_key
@@ -31,14 +35,13 @@ def route(number: int, **fields) -> Route:
 
 
 def compiled(*entities, metric_slots=None, **flags) -> bytes:
-    settings = load_settings(None, {}, flags)
+    chosen = load_settings(None, {}, flags)
     slots = metric_slots or {}
-    return compile_configuration(Configuration(entities, HASH), settings, number=3, metric_slots=slots)
+    return compile_configuration(Configuration(entities, HASH), chosen, number=3, metric_slots=slots)
 
 
 def test_empty_configuration():
-    settings = load_settings(None, {}, {})
-    data = compile_configuration(Configuration.EMPTY, settings, number=1, metric_slots={})
+    data = compile_configuration(Configuration.EMPTY, load_settings(None, {}, {}), number=1, metric_slots={})
     described = describe(data)
     assert described["configuration_hash"] == "0" * 32
     assert described["services"] == described["routes"] == []
@@ -208,6 +211,60 @@ def test_equal_input_gives_equal_bytes():
     entities = [service(n) for n in range(1, 30)]
     entities += [route(100 + n, service=Reference(an_id(n)), paths=[f"/{n}"]) for n in range(1, 30)]
     assert compiled(*entities, trusted_ips="::/0") == compiled(*entities, trusted_ips="::/0")
+
+
+# Entities that differ in one thing from another of the same id: any mixture of them is a configuration.
+SERVICES = [
+    service(n, **fields) for n in (1, 2, 3) for fields in ({}, {"host": "balanced"}, {"enabled": False})
+]
+UPSTREAM = Upstream(id=an_id(9), created_at=1, updated_at=1, name="balanced")
+ROUTES = [
+    route(number, **fields)
+    for number in range(11, 15)
+    for fields in (
+        {},
+        {"paths": ["/a", "/b", "~/c"], "service": Reference(an_id(1))},
+        {"hosts": ["a.test", "*.b.test:81", "c.*"], "path_handling": "v1", "service": Reference(an_id(2))},
+        {"headers": {"X-A": ["1", "~*2"]}, "methods": ["GET", "LIST"], "query_params": {"q": ["x"]}},
+        {"protocols": ["tcp"], "paths": None, "sources": None},
+    )
+]
+
+
+@st.composite
+def configurations(draw) -> Configuration:
+    def some(entities):
+        return draw(st.lists(st.sampled_from(entities), unique_by=lambda entity: entity.id, max_size=4))
+
+    chosen = [*some(SERVICES), *some(ROUTES), *draw(st.sampled_from([[], [UPSTREAM]]))]
+    # sometimes equal but another object, as it comes from a file that was read again
+    return Configuration([copy.copy(one) if draw(st.booleans()) else one for one in chosen], HASH)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(configurations(), st.sampled_from(["traditional", "traditional_compatible"])), max_size=6
+    )
+)
+def test_what_a_compiler_keeps_changes_nothing(history):
+    compiler = ConfigurationCompiler()
+    for number, (configuration, flavor) in enumerate(history):
+        chosen = load_settings(None, {}, {"router_flavor": flavor})
+        slots = {an_id(11): number}
+        data = compiler.compile(configuration, chosen, number=number, metric_slots=slots)
+        assert data == compile_configuration(configuration, chosen, number=number, metric_slots=slots)
+        Router(data)
+
+
+def test_a_compiler_keeps_nothing_of_what_is_gone():
+    compiler = ConfigurationCompiler()
+    chosen = load_settings(None, {}, {})
+    one = route(11)
+    references = sys.getrefcount(one)
+    for entities in ([one], []):
+        compiler.compile(Configuration(entities, HASH), chosen, number=1, metric_slots={})
+    assert sys.getrefcount(one) == references
 
 
 def test_a_pattern_that_does_not_compile_is_found_by_the_router():

@@ -1,13 +1,20 @@
 from gateway.entities.routes import Route
-from gateway.snapshot.matchers import ranked_matchers
+from gateway.snapshot.matchers import Matcher, matchers_of
 
 
 def route(name: str, **fields) -> Route:
     return Route(**{"id": name, "name": name, "created_at": 1, "updated_at": 1} | fields)
 
 
+def ranked(*routes: Route) -> list[tuple[str, Matcher]]:
+    """Matchers with the id of their route, the first to be tried first."""
+    found = [(one.id, matcher) for one in routes for matcher in matchers_of(one)]
+    assert len({matcher.order for _, matcher in found}) == len(found)
+    return sorted(found, key=lambda one: one[1].order)
+
+
 def order(*routes: Route) -> list[tuple[str, str]]:
-    return [(matcher.route.id, matcher.path) for matcher in ranked_matchers(routes)]
+    return [(identifier, matcher.path) for identifier, matcher in ranked(*routes)]
 
 
 def test_each_path_has_its_place():
@@ -46,8 +53,8 @@ def test_names_beyond_255_do_not_count():
 
 
 def test_hosts_with_and_without_a_port_are_matchers_of_their_own():
-    found = ranked_matchers([route("a", hosts=["x", "y"]), route("b", hosts=["x:81", "z", "[::1]:82"])])
-    assert [(matcher.route.id, matcher.hosts) for matcher in found] == [
+    found = ranked(route("a", hosts=["x", "y"]), route("b", hosts=["x:81", "z", "[::1]:82"]))
+    assert [(identifier, matcher.hosts) for identifier, matcher in found] == [
         ("b", ("x:81", "[::1]:82")),
         ("a", ("x", "y")),
         ("b", ("z",)),
