@@ -1,8 +1,8 @@
 """Every setting of the gateway: one declaration each, from which everything else about it is derived.
 
 A declaration names the attribute, its type, its form, its default, when a change takes effect and what it
-means. The check of a value, `gateway config show`, the settings page of the documentation and the warnings
-all come from here. To add a setting, add a field to `Settings`; there is nothing else to do.
+means. The check of a value, `gateway config show`, the page that `make docs` writes and the warnings all come
+from here. To add a setting, add a field to `Settings`; CONTRIBUTING.md says how the request path gets it.
 """
 
 # ruff: noqa: RUF009 - the calls make dataclass fields
