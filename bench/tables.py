@@ -83,11 +83,6 @@ def ratio_name(ratio: Ratio) -> str:
     return f"{ratio.numerator} {'/' if ratio.kind == 'ratio' else '−'} {ratio.denominator}"
 
 
-def spread_text(summary: Summary, metric: str = "") -> str:
-    """Smallest to largest."""
-    return f"{number(summary.min, metric)} … {number(summary.max, metric)}"
-
-
 def budget_bound(budget: Budget) -> str:
     """What was to be reached, like "≥ 1.3 × nginx"."""
     return f"{'≥' if budget.at_least else '≤'} {budget.limit:g} {budget.unit}"
