@@ -55,7 +55,9 @@ ctypedef struct RouteMetrics:
     uint64_t request_latency[LATENCY_BUCKETS]
     uint64_t padding[4]
 
-# One per worker, written by that worker's loop thread only. Counters survive a restart of the worker; gauges do not.
+# One per worker. The loop thread writes counters, gauges, the heartbeat and what is in use; the worker's main thread
+# snapshots_mapped and, before the loop starts, the gauges; the master pid, state and generation around the life of the
+# process. Counters survive a restart of the worker; gauges do not. gateway's names of the words: WORDS in shm.pyx.
 ctypedef struct WorkerBlock:
     uint64_t pid
     uint64_t state                   # WorkerState
