@@ -134,6 +134,9 @@ cdef void on_listener_ready(Endpoint* endpoint) noexcept nogil:
             pause_accepting(worker)
             return
         open_client(worker, client, listener, fd, family, address, port)
+        if fd >= worker.descriptor_ceiling:
+            pause_accepting(worker)
+            return
 
 
 cdef void open_client(Worker* worker, Downstream* client, Listener* listener, int fd, uint8_t family,
@@ -141,6 +144,7 @@ cdef void open_client(Worker* worker, Downstream* client, Listener* listener, in
     memset(client, 0, sizeof(Downstream))
     client.endpoint.fd = fd
     client.endpoint.writable = 1
+    client.endpoint.second = 1
     client.endpoint.owner = worker
     client.endpoint.on_ready = on_client_ready
     client.endpoint.timer.on_expire = on_client_timeout

@@ -35,6 +35,7 @@ ctypedef struct Endpoint:
     uint8_t peer_closed          # the peer sent FIN (EPOLLRDHUP)
     uint8_t failed               # EPOLLERR or EPOLLHUP
     uint8_t queued               # in the loop's run-again list
+    uint8_t second               # its events are handled after those of the others in a round
     endpoint_handler on_ready
     Endpoint* next_again
     void* owner                  # the Worker

@@ -219,11 +219,34 @@ cdef void run_again_list(EventLoop* loop) noexcept nogil:
             endpoint.on_ready(endpoint)
 
 
-cdef void loop_run(EventLoop* loop) noexcept nogil:
-    cdef epoll_event events[EVENTS_PER_ROUND]
+cdef void take_events(const epoll_event* events, int count, uint8_t second) noexcept nogil:
+    """Note what epoll says of the endpoints of one kind and call them."""
     cdef Endpoint* endpoint
     cdef uint32_t mask
-    cdef int count, i
+    cdef int i
+    for i in range(count):
+        endpoint = <Endpoint*> events[i].data.ptr
+        # closed earlier in this round: its memory is kept until the round ends
+        if endpoint.fd < 0 or endpoint.second != second:
+            continue
+        mask = events[i].events
+        if mask & EPOLLIN:
+            endpoint.readable = 1
+        if mask & EPOLLOUT:
+            endpoint.writable = 1
+        if mask & EPOLLRDHUP:
+            endpoint.peer_closed = 1
+            endpoint.readable = 1
+        if mask & (EPOLLERR | EPOLLHUP):
+            endpoint.failed = 1
+            endpoint.readable = 1
+            endpoint.writable = 1
+        endpoint.on_ready(endpoint)
+
+
+cdef void loop_run(EventLoop* loop) noexcept nogil:
+    cdef epoll_event events[EVENTS_PER_ROUND]
+    cdef int count
     while not loop.stop:
         count = epoll_wait(loop.epoll_fd, events, EVENTS_PER_ROUND, wait_ms(loop))
         if count < 0:
@@ -231,26 +254,12 @@ cdef void loop_run(EventLoop* loop) noexcept nogil:
                 break
             count = 0
         loop_update_time(loop)
+        # upstreams first: what an idle connection has to say (closed, bytes nobody asked for) is heard before a
+        # request of this round takes it out of its pool
+        take_events(events, count, 0)
         if loop.again != NULL:
             run_again_list(loop)
-        for i in range(count):
-            endpoint = <Endpoint*> events[i].data.ptr
-            # closed earlier in this round: its memory is kept until the round ends
-            if endpoint.fd < 0:
-                continue
-            mask = events[i].events
-            if mask & EPOLLIN:
-                endpoint.readable = 1
-            if mask & EPOLLOUT:
-                endpoint.writable = 1
-            if mask & EPOLLRDHUP:
-                endpoint.peer_closed = 1
-                endpoint.readable = 1
-            if mask & (EPOLLERR | EPOLLHUP):
-                endpoint.failed = 1
-                endpoint.readable = 1
-                endpoint.writable = 1
-            endpoint.on_ready(endpoint)
+        take_events(events, count, 1)
         run_timers(loop)
         if loop.on_round_end != NULL:
             loop.on_round_end(loop.round_context)

@@ -168,7 +168,9 @@ cdef void pool_give(Worker* worker, Upstream* upstream) noexcept nogil:
     cdef Pool* pool = upstream.pool
     upstream.exchange = NULL
     if upstream.endpoint.failed or upstream.endpoint.peer_closed or settings.upstream_pool_size == 0 \
-            or (settings.upstream_max_requests and upstream.requests >= settings.upstream_max_requests):
+            or (settings.upstream_max_requests and upstream.requests >= settings.upstream_max_requests) \
+            or (upstream.endpoint.readable and not is_quiet(upstream.endpoint.fd)):
+        # the last: bytes behind the response, still in the socket, would be read as the next one
         upstream_close(worker, upstream)
         return
     if pool.idle >= settings.upstream_pool_size:

@@ -33,3 +33,6 @@ cdef int regex_match(Regex* regex, const uint8_t* subject, uint32_t length,
                      uint32_t* groups, uint32_t* group_count) noexcept nogil
 # Number of the group called `name` (NUL terminated), or 0.
 cdef uint32_t regex_group_number(const Regex* regex, const char* name) noexcept nogil
+# The same under a smaller match limit (steps of backtracking), for a caller that tries many patterns in a row.
+cdef int regex_match_within(Regex* regex, const uint8_t* subject, uint32_t length, uint32_t* groups,
+                            uint32_t* group_count, uint32_t match_limit) noexcept nogil

@@ -193,8 +193,20 @@ cdef void regex_free(Regex* regex) noexcept nogil:
     free(regex)
 
 
+cdef uint32_t limit_in_force = MATCH_LIMIT
+
+
 cdef int regex_match(Regex* regex, const uint8_t* subject, uint32_t length,
                      uint32_t* groups, uint32_t* group_count) noexcept nogil:
+    return regex_match_within(regex, subject, length, groups, group_count, MATCH_LIMIT)
+
+
+cdef int regex_match_within(Regex* regex, const uint8_t* subject, uint32_t length, uint32_t* groups,
+                            uint32_t* group_count, uint32_t match_limit) noexcept nogil:
+    global limit_in_force
+    if match_limit != limit_in_force:
+        pcre2.set_match_limit(match_context, match_limit)
+        limit_in_force = match_limit
     cdef int found = pcre2.match(regex.code, subject, length, 0, 0, regex.match_data, match_context)
     cdef uint32_t index, count
     if found < 0:

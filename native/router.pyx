@@ -8,7 +8,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from native.hashing cimport xxh64
 from native.headers cimport HeaderField
 from native.regex cimport (REGEX_LIMIT, REGEX_MATCH, REGEX_MAX_GROUPS, Regex, regex_compile, regex_compile_anchored,
-                           regex_free, regex_match)
+                           regex_free, regex_match_within)
 from native.router_index cimport (HOST_SIZE, METHOD_BIT_OTHER, ConditionRecord, HostBinding, HostSlot, MatcherRecord,
                                   MatchText, PatternRecord, RadixNode, RouterIndex, SELECTED, SELECTED_VALUE_SIZE,
                                   Selector, SelectorSlot, method_bit, router_index_verify, snapshot_router)
@@ -51,6 +51,7 @@ cdef struct Search:
     const RouteQuery* query
     uint32_t method_bit
     uint32_t best                    # rank; a worse one is not looked at
+    uint32_t regex_runs              # see steps_allowed
     RouteMatch* match
 
 
@@ -259,6 +260,7 @@ cdef int router_match(const SnapshotHeader* snapshot, RouterRuntime* runtime, co
     search.query = query
     search.method_bit = method_bit(query.method, query.method_length)
     search.best = NO_INDEX
+    search.regex_runs = 0
     search.match = match
     if index.host_slot_count or index.host_suffix_tree != NO_INDEX or index.host_prefix_tree != NO_INDEX:
         search_hosts(&search, index)

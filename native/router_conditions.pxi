@@ -18,12 +18,23 @@ cdef inline bint equal_lower(const uint8_t* text, const uint8_t* lower, uint32_t
     return True
 
 
+cdef inline uint32_t steps_allowed(uint32_t runs) noexcept nogil:
+    """Match limit for a request's next regex. A client decides how many values a condition has to look at, so that
+    the first few runs may be costly, but not all: together they stay below some tens of milliseconds even when every
+    pattern is catastrophic. Ordinary patterns need fewer than 100 steps."""
+    if runs < 8:
+        return 100000
+    return 5000 if runs < 256 else 500
+
+
 cdef int run_regex(Search* search, uint32_t pattern, const uint8_t* subject, uint32_t length,
                    uint32_t* groups, uint32_t* group_count) noexcept nogil:
     cdef int result
     if search.runtime is NULL:
         return 0
-    result = regex_match(search.runtime.regexes[pattern], subject, length, groups, group_count)
+    result = regex_match_within(search.runtime.regexes[pattern], subject, length, groups, group_count,
+                                steps_allowed(search.regex_runs))
+    search.regex_runs += 1
     if result == REGEX_LIMIT:
         search.runtime.regex_limits += 1
     return result == REGEX_MATCH
