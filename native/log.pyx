@@ -44,7 +44,11 @@ cdef extern from "<poll.h>" nogil:
     const short POLLIN
 
 cdef enum:
-    LINE_ROOM = 4096             # longer lines are cut
+    LINE_ROOM = 12288            # holds every part of a line at its longest
+    # what a client wrote is cut at so many bytes (an escape makes four of one), so that what follows it is never lost
+    LOGGED_TARGET = 2048
+    LOGGED_METHOD = 32
+    LOGGED_FIELD = 256
     WRITE_PAUSE_MS = 50          # lines gather for so long before they are written
 
 
@@ -100,12 +104,15 @@ cdef void add_number(Line* line, uint64_t number) noexcept nogil:
     add(line, digits, format_number(number, digits))
 
 
-cdef void add_escaped(Line* line, const uint8_t* data, uint32_t length) noexcept nogil:
-    r"""As nginx escapes log variables: `"`, `\` and bytes outside 0x20..0x7e become \xXX."""
+cdef void add_escaped(Line* line, const uint8_t* data, uint32_t length, uint32_t limit) noexcept nogil:
+    r"""As nginx escapes log variables: `"`, `\` and bytes outside 0x20..0x7e become \xXX. "..." ends what is cut."""
     cdef const char* digits = b"0123456789ABCDEF"
     cdef char escape[4]
     cdef uint32_t start = 0
     cdef uint32_t i
+    cdef bint cut = length > limit
+    if cut:
+        length = limit
     for i in range(length):
         if 32 <= data[i] <= 126 and data[i] != 34 and data[i] != 92:
             continue
@@ -117,6 +124,8 @@ cdef void add_escaped(Line* line, const uint8_t* data, uint32_t length) noexcept
         escape[3] = digits[data[i] & 15]
         add(line, escape, 4)
     add(line, data + start, length - start)
+    if cut:
+        add_text(line, b"...")
 
 
 cdef void add_request_line(Line* line, Exchange* exchange) noexcept nogil:
@@ -125,9 +134,9 @@ cdef void add_request_line(Line* line, Exchange* exchange) noexcept nogil:
     if request.phase == 0 or exchange.client.input == NULL:
         return
     head = &exchange.client.input.data[0] + exchange.client.input.start
-    add_escaped(line, head + request.method_offset, request.method_length)
+    add_escaped(line, head + request.method_offset, request.method_length, LOGGED_METHOD)
     add_text(line, b" ")
-    add_escaped(line, head + request.target_offset, request.target_length)
+    add_escaped(line, head + request.target_offset, request.target_length, LOGGED_TARGET)
     add_text(line, b" HTTP/1.1" if request.minor_version else b" HTTP/1.0")
 
 
@@ -194,12 +203,12 @@ cdef void log_access(Exchange* exchange) noexcept nogil:
     add_number(&line, exchange.body_sent)
     add_text(&line, b' "')
     if referer != NULL:
-        add_escaped(&line, head + referer.value_offset, referer.value_length)
+        add_escaped(&line, head + referer.value_offset, referer.value_length, LOGGED_FIELD)
     else:
         add_text(&line, b"-")
     add_text(&line, b'" "')
     if agent != NULL:
-        add_escaped(&line, head + agent.value_offset, agent.value_length)
+        add_escaped(&line, head + agent.value_offset, agent.value_length, LOGGED_FIELD)
     else:
         add_text(&line, b"-")
     add_text(&line, b'" kong_request_id: "')
@@ -223,7 +232,7 @@ cdef void log_error(Worker* worker, LogLevel level, Exchange* exchange, const ch
     add_text(&line, text)
     if detail != NULL:
         add_text(&line, b": ")
-        add_escaped(&line, <const uint8_t*> detail, detail_length)
+        add_escaped(&line, <const uint8_t*> detail, detail_length, LOGGED_FIELD)
     if exchange != NULL:
         add_text(&line, b", client: ")
         add(&line, exchange.client_text, exchange.client_text_length)
@@ -268,6 +277,10 @@ cdef bint drain_ring(LogRing* ring, int descriptor) noexcept nogil:
     return any_bytes
 
 
+cdef uint64_t filled(LogRing* ring) noexcept nogil:
+    return LOAD_ACQUIRE(&ring.written) - ring.read
+
+
 cdef void log_writer_run(Worker* worker, int* descriptors) noexcept nogil:
     cdef pollfd wait
     cdef uint64_t ignored
@@ -282,8 +295,9 @@ cdef void log_writer_run(Worker* worker, int* descriptors) noexcept nogil:
         if finished:
             return
         if any_bytes:
-            # more is likely to come: gather it
-            poll(NULL, 0, WRITE_PAUSE_MS)
+            # more is likely to come: gather it, unless it comes fast
+            if filled(&worker.access_log) < worker.access_log.capacity / 8:
+                poll(NULL, 0, WRITE_PAUSE_MS)
             continue
         EXCHANGE_VALUE(&worker.log_writer_idle, 1)
         wait.revents = 0

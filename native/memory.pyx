@@ -1,11 +1,20 @@
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+cdef extern from *:
+    # set by setup.py: with the sanitizers nothing is recycled, so that they see every use after it was given back
+    const bint GATEWAY_SANITIZED
 
 cdef size_t BUFFER_HEAD = sizeof(Buffer) - 8
 
 
 cdef Buffer* buffer_take(BufferStock* stock, uint32_t capacity) noexcept nogil:
     cdef Buffer* buffer
-    if capacity <= SMALL_BUFFER:
+    if GATEWAY_SANITIZED:
+        buffer = NULL
+        if capacity <= LARGE_BUFFER:
+            capacity = SMALL_BUFFER if capacity <= SMALL_BUFFER else LARGE_BUFFER
+    elif capacity <= SMALL_BUFFER:
         buffer = stock.small
         if buffer != NULL:
             stock.small = buffer.next
@@ -20,7 +29,7 @@ cdef Buffer* buffer_take(BufferStock* stock, uint32_t capacity) noexcept nogil:
     else:
         buffer = NULL
     if buffer == NULL:
-        buffer = <Buffer*> malloc(BUFFER_HEAD + capacity + 8)
+        buffer = <Buffer*> malloc(BUFFER_HEAD + capacity)
         if buffer == NULL:
             return NULL
         buffer.capacity = capacity
@@ -36,7 +45,9 @@ cdef void buffer_give(BufferStock* stock, Buffer* buffer) noexcept nogil:
     if buffer == NULL:
         return
     stock.in_use -= 1
-    if buffer.capacity == SMALL_BUFFER and stock.small_free < SMALL_BUFFERS_KEPT:
+    if GATEWAY_SANITIZED:
+        free(buffer)
+    elif buffer.capacity == SMALL_BUFFER and stock.small_free < SMALL_BUFFERS_KEPT:
         buffer.next = stock.small
         stock.small = buffer
         stock.small_free += 1
@@ -75,6 +86,12 @@ cdef void* slab_take(Slab* slab) noexcept nogil:
     cdef SlabRecord* record
     cdef uint8_t* place
     cdef uint32_t i
+    if GATEWAY_SANITIZED:
+        record = <SlabRecord*> malloc(slab.record_size)
+        if record != NULL:
+            memset(record, 0xa5, slab.record_size)
+            slab.in_use += 1
+        return record
     if slab.free == NULL:
         chunk = <SlabChunk*> malloc(64 + slab.record_size * slab.records_per_chunk)
         if chunk == NULL:
@@ -94,6 +111,9 @@ cdef void* slab_take(Slab* slab) noexcept nogil:
 
 cdef void slab_give(Slab* slab, void* record) noexcept nogil:
     slab.in_use -= 1
+    if GATEWAY_SANITIZED:
+        free(record)
+        return
     (<SlabRecord*> record).next = slab.free
     slab.free = <SlabRecord*> record
 
