@@ -203,8 +203,8 @@ cdef class _Builder:
     cdef int begin_sections(self) except -1
     cdef bytes finish(self, SnapshotHeader* header, uint32_t kind, uint64_t number)
 
-# A record apart from the places of its texts and from what depends on the rest of the configuration. Immutable;
-# whoever compiles again keeps those of services and routes that have not changed.
+# Prepared: a record apart from the places of its texts and from what depends on the rest of the file. Immutable;
+# whoever compiles again keeps those of services, routes and peer sets that have not changed.
 cdef class PreparedService:
     cdef ServiceRecord record
     cdef bytes id, name, host, host_header, path
@@ -219,7 +219,16 @@ cdef class ConfigurationBuilder(_Builder):
     cdef uint32_t service_count, route_count, trusted_count
     cdef public bytes router_index    # set by native.router_index.RouterIndexBuilder
 
+cdef class PreparedPeerSet:
+    cdef PeerSet record              # counts and state
+    cdef str key
+    cdef uint64_t hash               # of the key
+    cdef bytes name, host_header
+    cdef bytearray peers             # Peer, but for their texts
+    cdef list texts                  # (host header, name) of each peer
+    cdef bytearray wheel
+
 cdef class PeersBuilder(_Builder):
-    cdef list sets
-    cdef dict keys
-    cdef bytes peer_records(self, peers)
+    cdef list sets                   # PreparedPeerSet
+    cdef dict keys                   # hash -> key
+    cdef int place_texts(self, bytearray records, bytearray peers, bytearray wheels) except -1

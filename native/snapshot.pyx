@@ -378,6 +378,31 @@ cdef class ConfigurationBuilder(_Builder):
         return self.finish(&header, SNAPSHOT_CONFIGURATION, number)
 
 
+cdef class PreparedPeerSet:
+    def __cinit__(self, str key not None, *, str name, uint32_t state, peers=(), wheel=(), str host_header=""):
+        """`peers`: (packed address of 4 or 16 bytes, port, weight, host header, name); `wheel`: numbers of peers."""
+        cdef Peer peer
+        cdef uint16_t turn
+        memset(&self.record, 0, sizeof(self.record))
+        self.key = key
+        self.hash = peer_key_hash(key)
+        self.name, self.host_header = name.encode(), host_header.encode()
+        self.peers, self.wheel, self.texts = bytearray(), bytearray(), []
+        for address, port, weight, peer_header, peer_name in peers:
+            memset(&peer, 0, sizeof(peer))
+            memcpy(peer.address, <const char*> <bytes> address, 16 if len(address) == 16 else 4)
+            peer.family = 6 if len(address) == 16 else 4
+            peer.port = port
+            peer.weight = weight
+            append_bytes(self.peers, &peer, sizeof(peer))
+            self.texts.append((peer_header.encode(), peer_name.encode()))
+        for turn in wheel:
+            append_bytes(self.wheel, &turn, sizeof(turn))
+        self.record.state = state
+        self.record.peer_count = <uint32_t> len(self.texts)
+        self.record.wheel_length = <uint32_t> (len(self.wheel) // sizeof(turn))
+
+
 cdef class PeersBuilder(_Builder):
     """Builds a peers file: `add_set` for every host and upstream name, then `build`."""
 
@@ -385,68 +410,69 @@ cdef class PeersBuilder(_Builder):
         self.sets = []
         self.keys = {}
 
-    def add_set(self, str key, *, str name, uint32_t state, peers=(), wheel=(), str host_header="") -> None:
-        """`peers`: (packed address of 4 or 16 bytes, port, weight, host header, name); `wheel`: numbers of peers."""
-        cdef uint64_t hashed = peer_key_hash(key)
-        if hashed == 0 or hashed in self.keys:
-            raise SnapshotError(f"peer key {key!r} collides with {self.keys.get(hashed)!r}")
-        self.keys[hashed] = key
-        self.sets.append((key, name, state, tuple(peers), tuple(wheel), host_header))
+    def add_set(self, PreparedPeerSet peer_set not None) -> None:
+        """Add a set; its key must be new."""
+        if peer_set.hash == 0 or peer_set.hash in self.keys:
+            raise SnapshotError(f"peer key {peer_set.key!r} collides with {self.keys.get(peer_set.hash)!r}")
+        self.keys[peer_set.hash] = peer_set.key
+        self.sets.append(peer_set)
 
-    cdef bytes peer_records(self, peers):
-        cdef Peer record
-        data = bytearray()
-        for address, port, weight, host_header, name in peers:
-            memset(&record, 0, sizeof(record))
-            memcpy(record.address, <const char*> <bytes> address, 16 if len(address) == 16 else 4)
-            record.family = 6 if len(address) == 16 else 4
-            record.port = port
-            record.weight = weight
-            record.host_header = self.strings.put(host_header.encode())
-            record.name = self.strings.put(name.encode())
-            data += (<const char*> &record)[:sizeof(record)]
-        return bytes(data)
+    cdef int place_texts(self, bytearray records, bytearray peers, bytearray wheels) except -1:
+        """Fill `records` (PeerSet), `peers` and `wheels`; their places still count from their own beginnings."""
+        cdef PreparedPeerSet peer_set
+        cdef PeerSet record
+        cdef Peer* peer
+        cdef bytes peer_header, peer_name
+        cdef uint32_t index = 0
+        for peer_set in self.sets:
+            record = peer_set.record
+            record.index = index
+            record.name = self.strings.put(peer_set.name)
+            record.host_header = self.strings.put(peer_set.host_header)
+            record.peer_offset = <uint32_t> len(peers)
+            record.wheel_offset = <uint32_t> len(wheels)
+            peers += peer_set.peers
+            peer = <Peer*> (PyByteArray_AS_STRING(peers) + record.peer_offset)
+            for peer_header, peer_name in peer_set.texts:
+                peer.host_header = self.strings.put(peer_header)
+                peer.name = self.strings.put(peer_name)
+                peer += 1
+            wheels += peer_set.wheel
+            wheels += bytes((8 - len(wheels) % 8) % 8)
+            append_bytes(records, &record, sizeof(record))
+            index += 1
+        return 0
 
     def build(self, *, uint64_t number) -> bytes:
         """The finished file."""
         cdef SnapshotHeader header
-        cdef PeerSet record
-        cdef PeerSlot slot
-        cdef uint32_t index, at
+        cdef PeerSet* sets
+        cdef PeerSlot* slots
+        cdef PreparedPeerSet peer_set
+        cdef uint32_t index, at, set_offset, peer_offset, wheel_offset, slot_count = 8
         memset(&header, 0, sizeof(header))
-        encoded = []
-        for _, name, _, peers, wheel, host_header in self.sets:
-            # all texts first: the pool must be complete before the first section is placed
-            encoded.append((self.peer_records(peers), b"".join(peer.to_bytes(2, "little") for peer in wheel)))
-            self.strings.put(name.encode())
-            self.strings.put(host_header.encode())
+        records, peers, wheels = bytearray(), bytearray(), bytearray()
+        # all texts first: the pool must be complete before the first section is placed
+        self.place_texts(records, peers, wheels)
         self.begin_sections()
-        slot_count = 8
+        peer_offset = self.section(peers)
+        wheel_offset = self.section(wheels)
+        sets = <PeerSet*> PyByteArray_AS_STRING(records)
+        for index in range(<uint32_t> len(self.sets)):
+            sets[index].peer_offset += peer_offset
+            sets[index].wheel_offset += wheel_offset
+        set_offset = self.section(records)
         while slot_count < 2 * len(self.sets):
             slot_count *= 2
-        slots = [(0, 0)] * slot_count
-        for index, (key, name, state, peers, wheel, host_header) in enumerate(self.sets):
-            memset(&record, 0, sizeof(record))
-            peer_bytes, wheel_bytes = encoded[index]
-            record.name = self.strings.put(name.encode())
-            record.host_header = self.strings.put(host_header.encode())
-            record.index = index
-            record.state = state
-            record.peer_offset = self.section(peer_bytes)
-            record.peer_count = <uint32_t> len(peers)
-            record.wheel_offset = self.section(wheel_bytes)
-            record.wheel_length = <uint32_t> len(wheel)
-            hashed = peer_key_hash(key)
-            at = <uint32_t> (hashed & (slot_count - 1))
-            while slots[at][0]:
+        table = bytearray(slot_count * sizeof(PeerSlot))
+        slots = <PeerSlot*> PyByteArray_AS_STRING(table)
+        for index in range(<uint32_t> len(self.sets)):
+            peer_set = self.sets[index]
+            at = <uint32_t> (peer_set.hash & (slot_count - 1))
+            while slots[at].key:
                 at = (at + 1) & (slot_count - 1)
-            slots[at] = (hashed, self.section((<const char*> &record)[:sizeof(record)]))
-        table = bytearray()
-        for hashed, set_offset in slots:
-            slot.key = hashed
-            slot.set_offset = set_offset
-            slot.reserved = 0
-            table += (<const char*> &slot)[:sizeof(slot)]
+            slots[at].key = peer_set.hash
+            slots[at].set_offset = set_offset + index * <uint32_t> sizeof(PeerSet)
         header.peer_slot_offset = self.section(table)
         header.peer_slot_count = slot_count
         return self.finish(&header, SNAPSHOT_PEERS, number)

@@ -24,7 +24,8 @@ def joined_for_peers(current: Configuration, earlier: Configuration | None) -> C
     """
     if earlier is None or earlier is current:
         return current
-    return Configuration([*_needed(current), *_only_earlier(current, earlier)], current.hash)
+    besides = list(_only_earlier(current, earlier))
+    return Configuration([*_needed(current), *besides], current.hash) if besides else current
 
 
 def _needed(configuration: Configuration) -> Iterator[Entity]:
@@ -34,8 +35,10 @@ def _needed(configuration: Configuration) -> Iterator[Entity]:
 
 def _only_earlier(current: Configuration, earlier: Configuration) -> Iterator[Entity]:
     services = cast("Iterable[Service]", earlier.of("services").values())
+    now = current.of("services")
     for service in services:
-        if current.of("services").get(service.id) != service:
+        same = now.get(service.id)
+        if same is not service and same != service:
             yield msgspec.structs.replace(service, id=str(uuid.uuid4()))
     # A name that is an upstream of one configuration and a plain host in the other can only be one of them
     # here.

@@ -53,6 +53,7 @@ class ControlPlane:
             ResolverOptions.from_settings(settings), lambda names: self._addresses_changed.set()
         )
         self._follower: asyncio.Task[None] | None = None
+        self._names_of: list[tuple[Configuration, set[str]]] = []
 
     def start(self) -> None:
         """Begin to follow the addresses of names."""
@@ -149,7 +150,10 @@ class ControlPlane:
         )
 
     def _names(self, configurations: Iterable[Configuration]) -> set[str]:
-        return {name for configuration in configurations for name in host_names(configuration)}
+        """The names that these need resolved; those of a large configuration take a while to gather."""
+        known = {id(configuration): names for configuration, names in self._names_of}
+        self._names_of = [(one, known.get(id(one)) or host_names(one)) for one in configurations]
+        return set().union(*(names for _, names in self._names_of))
 
     async def _follow_addresses(self) -> None:
         """Publish the peers again whenever the addresses of a name in use have changed."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.settings import Settings
-from gateway.snapshot import ConfigurationCompiler, Resolution, compile_peers
+from gateway.snapshot import ConfigurationCompiler, PeersCompiler, Resolution
 from gateway.snapshot.files import configuration_path, peers_path, remove_older, write_atomically
 from gateway.store import Configuration
 from native.shm import SharedState, WorkerState
@@ -36,7 +36,8 @@ class Publisher:
         self._shared = shared
         self._notify_fds = notify_fds
         self._prefix = prefix
-        self._compiler = ConfigurationCompiler()
+        self._configurations = ConfigurationCompiler()
+        self._peers = PeersCompiler()
         self._previous: Configuration | None = None
         self._current: Configuration | None = None
 
@@ -58,8 +59,10 @@ class Publisher:
         for_peers = joined_for_peers(configuration, self._current)
 
         def prepare() -> None:
-            data = self._compiler.compile(configuration, settings, number=number, metric_slots=metric_slots)
-            peers = compile_peers(for_peers, resolutions, number=peers_number)
+            data = self._configurations.compile(
+                configuration, settings, number=number, metric_slots=metric_slots
+            )
+            peers = self._peers.compile(for_peers, resolutions, number=peers_number)
             write_atomically(peers_path(self._prefix, peers_number), peers)
             write_atomically(configuration_path(self._prefix, number), data)
 
@@ -77,7 +80,7 @@ class Publisher:
         for_peers = joined_for_peers(self._current, self._previous)
 
         def prepare() -> None:
-            peers = compile_peers(for_peers, resolutions, number=number)
+            peers = self._peers.compile(for_peers, resolutions, number=number)
             write_atomically(peers_path(self._prefix, number), peers)
 
         await asyncio.to_thread(prepare)

@@ -2,22 +2,26 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv6Address, ip_address
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import NamedTuple, cast
 
 from gateway.entities.hosts import HostKind, kind_of_host, parse_host
 from gateway.entities.services import Service
 from gateway.entities.targets import DEFAULT_PORT, Target
 from gateway.entities.upstreams import Upstream
+from gateway.garbage import collection_paused
 from gateway.snapshot.resolution import Resolution, ResolutionState, ResolvedAddress
 from gateway.store.configuration import Configuration
-from native.snapshot import PeersBuilder, PeerSetState
+from native.snapshot import PeersBuilder, PeerSetState, PreparedPeerSet
 
 HTTP_LIKE = ("http", "https", "grpc", "grpcs")
 WITH_TLS = ("https", "grpcs")
 LONGEST_WHEEL = 65_536
 MOST_PEERS = 65_535
 """wheels hold 16-bit peer numbers"""
+MOST_KEPT = 65_536
+"""names and addresses whose reading is remembered"""
 
 STATES = {
     ResolutionState.READY: PeerSetState.PEERS_READY,
@@ -66,9 +70,12 @@ def host_field(host: str, port: int, protocol: str) -> str:
 def host_names(configuration: Configuration) -> set[str]:
     """The names, not addresses, that must be resolved for this configuration; in lower case."""
     upstreams = upstream_names(configuration)
-    names = {service.host for service in _services(configuration) if service.host not in upstreams}
-    names |= {parse_host(target.target).host for target in _targets(configuration) if target.weight}
+    names = {service.host for service in _services(configuration)} - upstreams
+    names |= {_parse_host(target.target).host for target in _targets(configuration) if target.weight}
     return {name.lower() for name in names if _literal(name) is None}
+
+
+_parse_host = lru_cache(MOST_KEPT)(parse_host)
 
 
 def _services(configuration: Configuration) -> list[Service]:
@@ -85,6 +92,7 @@ def _targets(configuration: Configuration) -> Iterable[Target]:
     return cast("Mapping[str, Target]", configuration.of("targets")).values()
 
 
+@lru_cache(MOST_KEPT)
 def _literal(host: str) -> str | None:
     """The address when `host` is one, without brackets."""
     try:
@@ -96,43 +104,81 @@ def _literal(host: str) -> str | None:
 # --- compiling ----------------------------------------------------------------------------------------
 
 
+class PeersCompiler:
+    """Compiles one peers file after the other, and keeps for the next what became of each host and upstream.
+
+    The result is the same as without anything kept.
+    """
+
+    def __init__(self) -> None:
+        # Key of a set -> what it was made from (compared by identity, then by value) and what became of it.
+        self._sets: dict[str, tuple[tuple[object, ...], PreparedPeerSet]] = {}
+
+    def compile(
+        self, configuration: Configuration, resolutions: Mapping[str, Resolution], *, number: int
+    ) -> bytes:
+        """The peers file with this number. `resolutions`: what is known of every name of `host_names`.
+
+        A name that is missing there counts as not resolved yet. Equal input gives equal bytes, whatever the
+        order in which a name server lists addresses. Raises native.snapshot.SnapshotError.
+        """
+        with collection_paused():
+            known, self._sets = self._sets, {}
+            upstreams = upstream_names(configuration)
+            services = _services(configuration)
+            self._add_upstreams(configuration, services, resolutions, known)
+            for service in services:
+                if service.host in upstreams:
+                    continue
+                key = service_peer_key(service, upstreams)
+                if key not in self._sets:
+                    source = (service.protocol in WITH_TLS, _resolve(service.host, resolutions))
+                    found = known.get(key)
+                    if found is None or found[0] != source:
+                        found = (source, host_set(key, service, source[1]))
+                    self._sets[key] = found
+            builder = PeersBuilder()
+            for _, peer_set in self._sets.values():
+                builder.add_set(peer_set)
+            return builder.build(number=number)
+
+    def _add_upstreams(
+        self,
+        configuration: Configuration,
+        services: list[Service],
+        resolutions: Mapping[str, Resolution],
+        known: Mapping[str, tuple[tuple[object, ...], PreparedPeerSet]],
+    ) -> None:
+        with_tls = {service.host for service in services if service.protocol in WITH_TLS}
+        targets: dict[str, list[Target]] = {}
+        for target in _targets(configuration):
+            if target.weight:
+                targets.setdefault(target.upstream.id, []).append(target)
+        for upstream in _upstreams(configuration):
+            own = targets.get(upstream.id, [])
+            answers = [_resolve(_parse_host(target.target).host, resolutions) for target in own]
+            source = (upstream, own, answers)
+            protocols = ("http", "https") if upstream.name in with_tls else ("http",)
+            for protocol in protocols:
+                key = f"upstream:{upstream.name}" + (":tls" if protocol in WITH_TLS else "")
+                found = known.get(key)
+                if found is None or found[0] != source:
+                    found = (source, upstream_set(key, upstream, own, answers, protocol))
+                self._sets[key] = found
+
+
 def compile_peers(
     configuration: Configuration, resolutions: Mapping[str, Resolution], *, number: int
 ) -> bytes:
-    """The peers file with this number. `resolutions`: what is known of every name of `host_names`.
-
-    A name that is missing there counts as not resolved yet. Equal input gives equal bytes, whatever the order
-    in which a name server lists addresses. Raises native.snapshot.SnapshotError.
-    """
-    builder = PeersBuilder()
-    upstreams = upstream_names(configuration)
-    services = _services(configuration)
-    with_tls = {service.host for service in services if service.protocol in WITH_TLS}
-    targets: dict[str, list[Target]] = {}
-    for target in _targets(configuration):
-        targets.setdefault(target.upstream.id, []).append(target)
-    for upstream in _upstreams(configuration):
-        own = targets.get(upstream.id, [])
-        _add_upstream(builder, f"upstream:{upstream.name}", upstream, own, resolutions, "http")
-        if upstream.name in with_tls:
-            _add_upstream(builder, f"upstream:{upstream.name}:tls", upstream, own, resolutions, "https")
-    added = set()
-    for service in services:
-        key = service_peer_key(service, upstreams)
-        if service.host not in upstreams and key not in added:
-            added.add(key)
-            _add_host(builder, key, service, resolutions)
-    return builder.build(number=number)
+    """The peers file with this number, see PeersCompiler.compile()."""
+    return PeersCompiler().compile(configuration, resolutions, number=number)
 
 
-def _add_host(
-    builder: PeersBuilder, key: str, service: Service, resolutions: Mapping[str, Resolution]
-) -> None:
+def host_set(key: str, service: Service, resolution: Resolution) -> PreparedPeerSet:
     """The set of a plain host: every address has the same weight, unless SRV records say otherwise."""
-    resolution = _resolve(service.host, resolutions)
     peers = [
         PeerEntry(
-            ip_address(address.ip).packed,
+            _packed(address.ip),
             address.port or service.port,
             1 if address.weight is None else max(address.weight, 1),
             host_field(service.host, address.port or service.port, service.protocol),
@@ -140,34 +186,29 @@ def _add_host(
         )
         for address in _in_order(resolution)
     ]
-    _add_set(builder, key, service.host, STATES[resolution.state], peers)
+    return _peer_set(key, service.host, STATES[resolution.state], peers)
 
 
-def _add_upstream(
-    builder: PeersBuilder,
-    key: str,
-    upstream: Upstream,
-    targets: Sequence[Target],
-    resolutions: Mapping[str, Resolution],
-    protocol: str,
-) -> None:
-    """The set of an upstream: every address of a target has the target's weight, as in Kong."""
+def upstream_set(
+    key: str, upstream: Upstream, targets: Sequence[Target], answers: Sequence[Resolution], protocol: str
+) -> PreparedPeerSet:
+    """The set of an upstream: every address of a target has the target's weight, as in Kong.
+
+    `targets` are those with a weight, `answers` what is known of their names.
+    """
     peers = []
     state = PeerSetState.PEERS_NO_TARGETS
-    for target in targets:
-        host = parse_host(target.target)
-        if not target.weight:
-            continue
-        resolution = _resolve(host.host, resolutions)
+    for target, resolution in zip(targets, answers, strict=True):
+        host = _parse_host(target.target)
         if resolution.state is ResolutionState.PENDING:
             state = PeerSetState.PEERS_PENDING
         for address in _in_order(resolution):
             port = address.port or host.port or DEFAULT_PORT
             peers.append(
                 PeerEntry(
-                    ip_address(address.ip).packed,
+                    _packed(address.ip),
                     port,
-                    target.weight if address.weight is None else max(address.weight, 1),
+                    (target.weight or 0) if address.weight is None else max(address.weight, 1),
                     # Kong appends the port even to a host_header that has one
                     _with_port(upstream.host_header, port, protocol)
                     if upstream.host_header
@@ -175,13 +216,13 @@ def _add_upstream(
                     target.target,
                 )
             )
-    _add_set(builder, key, upstream.name, PeerSetState.PEERS_READY if peers else state, peers)
+    return _peer_set(key, upstream.name, PeerSetState.PEERS_READY if peers else state, peers)
 
 
-def _add_set(builder: PeersBuilder, key: str, name: str, state: PeerSetState, peers: list[PeerEntry]) -> None:
+def _peer_set(key: str, name: str, state: PeerSetState, peers: list[PeerEntry]) -> PreparedPeerSet:
     peers = peers[:MOST_PEERS]
     wheel = weighted_wheel([peer.weight for peer in peers])
-    builder.add_set(key, name=name, state=state, peers=peers, wheel=wheel)
+    return PreparedPeerSet(key, name=name, state=int(state), peers=peers, wheel=wheel)
 
 
 def _with_port(name: str, port: int, protocol: str) -> str:
@@ -191,21 +232,33 @@ def _with_port(name: str, port: int, protocol: str) -> str:
 def _resolve(host: str, resolutions: Mapping[str, Resolution]) -> Resolution:
     literal = _literal(host)
     if literal is not None:
-        return Resolution(ResolutionState.READY, (ResolvedAddress(literal),))
+        return _resolution_of(literal)
     found = resolutions.get(host.lower(), PENDING)
     if found.state is ResolutionState.READY and not found.addresses:
         return Resolution(ResolutionState.NOT_FOUND)
     return found
 
 
-def _in_order(resolution: Resolution) -> list[ResolvedAddress]:
+@lru_cache(MOST_KEPT)
+def _resolution_of(address: str) -> Resolution:
+    return Resolution(ResolutionState.READY, (ResolvedAddress(address),))
+
+
+@lru_cache(MOST_KEPT)
+def _packed(address: str) -> bytes:
+    return ip_address(address).packed
+
+
+def _in_order(resolution: Resolution) -> Sequence[ResolvedAddress]:
     """IPv4 before IPv6, then by number."""
     if resolution.state is not ResolutionState.READY:
-        return []
+        return ()
+    if len(resolution.addresses) == 1:
+        return resolution.addresses
 
-    def place(address: ResolvedAddress) -> tuple[bool, bytes, int, int]:
-        parsed = ip_address(address.ip)
-        return isinstance(parsed, IPv6Address), parsed.packed, address.port or 0, address.weight or 0
+    def place(address: ResolvedAddress) -> tuple[int, bytes, int, int]:
+        packed = _packed(address.ip)
+        return len(packed), packed, address.port or 0, address.weight or 0
 
     return sorted(resolution.addresses, key=place)
 
@@ -218,6 +271,8 @@ def weighted_wheel(weights: Sequence[int]) -> list[int]:
 
     Peer i of weight w stands at the places (k + ½) / w of the round; peers at one place follow their number.
     """
+    if len(weights) == 1:
+        return [0]
     turns = _shares(weights)
     places = [((k + 0.5) / share, peer) for peer, share in enumerate(turns) for k in range(share)]
     return [peer for _, peer in sorted(places)]

@@ -15,6 +15,7 @@ from native.snapshot import (
     ConfigurationBuilder,
     PeersBuilder,
     PeerSetState,
+    PreparedPeerSet,
     SnapshotError,
     describe,
     find_peer_set,
@@ -31,10 +32,11 @@ def peers_file(count: int = 3) -> bytes:
     for number in range(count):
         peer = (bytes([10, 0, number, 1]), 8000 + number, 100, f"t{number}:8000", f"t{number}:8000")
         second = (bytes(15) + b"\1", 8000, 50, "[::1]:8000", "[::1]:8000")
+        key = f"upstream:u{number}"
         builder.add_set(
-            f"upstream:u{number}", name=f"u{number}", state=READY, peers=[peer, second], wheel=[0, 1, 0]
+            PreparedPeerSet(key, name=f"u{number}", state=READY, peers=[peer, second], wheel=[0, 1, 0])
         )
-    builder.add_set("host:gone:80", name="gone", state=NOT_FOUND)
+    builder.add_set(PreparedPeerSet("host:gone:80", name="gone", state=NOT_FOUND))
     return builder.build(number=5)
 
 
@@ -100,19 +102,19 @@ def test_no_peer_sets_at_all():
 
 def test_a_key_is_added_once():
     builder = PeersBuilder()
-    builder.add_set("host:a:80", name="a", state=NOT_FOUND)
+    builder.add_set(PreparedPeerSet("host:a:80", name="a", state=NOT_FOUND))
     with pytest.raises(SnapshotError, match="collides"):
-        builder.add_set("host:a:80", name="a", state=NOT_FOUND)
+        builder.add_set(PreparedPeerSet("host:a:80", name="a", state=NOT_FOUND))
 
 
 def test_a_builder_does_not_write_what_it_would_refuse():
     builder = PeersBuilder()
     peer = (bytes(4), 80, 1, "h", "h")
-    builder.add_set("host:a:80", name="a", state=READY, peers=[peer], wheel=[1])
+    builder.add_set(PreparedPeerSet("host:a:80", name="a", state=READY, peers=[peer], wheel=[1]))
     with pytest.raises(SnapshotError, match="a wheel names a peer that is not there"):
         builder.build(number=1)
     builder = PeersBuilder()
-    builder.add_set("host:a:80", name="a", state=READY)
+    builder.add_set(PreparedPeerSet("host:a:80", name="a", state=READY))
     with pytest.raises(SnapshotError, match="a ready peer set is empty"):
         builder.build(number=1)
 

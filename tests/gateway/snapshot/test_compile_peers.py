@@ -11,7 +11,14 @@ from gateway.entities.fields import Reference
 from gateway.entities.services import Service
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
-from gateway.snapshot import Resolution, ResolutionState, ResolvedAddress, compile_peers, host_names
+from gateway.snapshot import (
+    PeersCompiler,
+    Resolution,
+    ResolutionState,
+    ResolvedAddress,
+    compile_peers,
+    host_names,
+)
 from gateway.snapshot.peers import LONGEST_WHEEL, host_field, weighted_wheel
 from gateway.store.configuration import Configuration
 from native.snapshot import PeerSetState, find_peer_set
@@ -267,3 +274,47 @@ def test_many_peers_with_very_different_weights():
     wheel = weighted_wheel([65535] * 3 + [1] * 60_000)
     assert len(wheel) <= LONGEST_WHEEL
     assert len(set(wheel)) == 60_003
+
+
+# --- compiling again ------------------------------------------------------------------------------
+
+SERVICES = [
+    service(number, **fields)
+    for number in (1, 2)
+    for fields in (
+        {"host": "a.test"},
+        {"host": "a.test", "port": 443, "protocol": "https"},
+        {"host": "b.test", "protocol": "https"},
+        {"host": "balanced"},
+        {"host": "10.0.0.1"},
+    )
+]
+TARGETS = [
+    target(number, text, weight) for number, text in ((1, "a.test:1"), (2, "b.test")) for weight in (0, 5)
+]
+ANSWERS = [
+    ready("10.0.0.1"),
+    ready("10.0.0.2", "::1"),
+    ready(),
+    Resolution(ResolutionState.ERROR),
+]
+
+
+@st.composite
+def changes(draw) -> tuple[Configuration, dict[str, Resolution]]:
+    def some(entities):
+        return draw(st.lists(st.sampled_from(entities), unique_by=lambda entity: entity.id, max_size=3))
+
+    upstreams = draw(st.sampled_from([[], [upstream()], [upstream(host_header="h.test")]]))
+    entities = [*some(SERVICES), *upstreams, *(some(TARGETS) if upstreams else ())]
+    resolutions = draw(st.dictionaries(st.sampled_from(["a.test", "b.test"]), st.sampled_from(ANSWERS)))
+    return Configuration(entities, "a" * 32), resolutions
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(changes(), max_size=6))
+def test_what_a_compiler_keeps_changes_nothing(history):
+    compiler = PeersCompiler()
+    for number, (configuration, resolutions) in enumerate(history):
+        data = compiler.compile(configuration, resolutions, number=number)
+        assert data == compile_peers(configuration, resolutions, number=number)
