@@ -45,14 +45,15 @@ def main(
             return 1
         directory.clear()
         settings.sources.record(settings.prefix)
-        log = ErrorLog(open_log(settings.proxy_error_log), settings.log_level)
     except OSError as error:
         print(f"cannot use the prefix {settings.prefix}: {error}", file=sys.stderr)
         return 1
     try:
-        return _run(
-            settings, log, options.ready_fd, worker_entry or _native_worker(), control_entry or _control
-        )
+        log = _open_logs(settings)
+        return _run(settings, log, options.ready_fd, worker_entry or _native_worker(), control_entry)
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 1
     finally:
         directory.clear()
         directory.pid_file.release()
@@ -69,20 +70,40 @@ def _load(options: argparse.Namespace) -> Settings:
     return settings
 
 
+def _open_logs(settings: Settings) -> ErrorLog:
+    """The error log. Raises StartError when one of the logs cannot be written; later it would only be missed."""
+    for name in ("proxy_access_log", "proxy_error_log"):
+        path: Path | None = getattr(settings, name)
+        try:
+            if not (path and path.is_fifo()):  # opening a pipe waits for its reader
+                os.close(open_log(path))
+        except OSError as error:
+            origin = settings.origin(name)
+            raise StartError(
+                f"{name.upper()} ({origin}): cannot write {path}: {os.strerror(error.errno or 0)}"
+            ) from None
+    return ErrorLog(open_log(settings.proxy_error_log), settings.log_level)
+
+
 def _run(
-    settings: Settings, log: ErrorLog, ready_fd: int, worker_entry: WorkerEntry, control_entry: ControlEntry
+    settings: Settings,
+    log: ErrorLog,
+    ready_fd: int,
+    worker_entry: WorkerEntry,
+    control_entry: ControlEntry | None,
 ) -> int:
     def tell_ready() -> None:
         if ready_fd >= 0:
             os.write(ready_fd, b"ready\n")
             os.close(ready_fd)
 
-    for warning in settings.warnings:
+    for warning in (*settings.warnings, *privileges.warnings(settings)):
         log.warn(warning)
     master = Master(
         settings,
         worker_entry=worker_entry,
-        control_entry=control_entry,
+        control_entry=control_entry or _control,
+        prepare_control=(lambda: None) if control_entry else _prepare_control,
         log=log,
         on_ready=tell_ready,
     )

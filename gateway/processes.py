@@ -47,7 +47,8 @@ def raise_descriptor_limit(needed: int) -> str | None:
         return None
     return (
         f"a worker may need {needed} file descriptors (two per connection, WORKER_CONNECTIONS) but this "
-        f"process may have {reachable}: raise the limit (ulimit -n, LimitNOFILE=) or lower WORKER_CONNECTIONS"
+        f"process may have {reachable}: raise the limit (ulimit -n, LimitNOFILE=) or lower WORKER_CONNECTIONS; "
+        "as it is, clients wait to be accepted when descriptors run short"
     )
 
 

@@ -20,6 +20,8 @@ from gateway.run_directory import RunDirectory
 from native.data_plane import DataPlane
 from native.shm import WorkerState
 
+LOG_PATIENCE = 1.0
+"""seconds that the last log lines have to be written: nobody may be reading the pipe that the log is"""
 HOUSEKEEPING_INTERVAL = 1.0
 """seconds between looks for snapshots that no request uses any more"""
 
@@ -96,7 +98,9 @@ class Worker:
                 if self._state() == WorkerState.WORKER_STARTING:
                     self._load_snapshots()  # a notification from before this worker's time may have been read
         loop.join()
-        writer.join()
+        writer.join(LOG_PATIENCE)
+        if writer.is_alive():
+            self._log.warn(f"worker {self._start.slot}: the log takes no more lines, the last ones are lost")
         self._report_leak()
         return self._exit_code
 

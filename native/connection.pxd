@@ -259,3 +259,6 @@ ctypedef struct Worker:
     exchange_handler begin_exchange      # exchange.pyx: a head is complete
     refusal_handler refuse_exchange      # exchange.pyx: the head cannot be served; answer with this status
     downstream_handler exchange_finished  # downstream.pyx: next request, or close
+    # Descriptors have the lowest free numbers, so a client's number tells how many are in use: from this one on
+    # accepting pauses, and the rest is left for connections to upstreams.
+    int descriptor_ceiling

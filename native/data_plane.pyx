@@ -195,6 +195,7 @@ cdef class DataPlane:
         if ring_init(&worker.access_log, ACCESS_RING) != 0 or ring_init(&worker.error_log, ERROR_RING) != 0:
             raise MemoryError
         worker.connection_limit = worker_connections
+        worker.descriptor_ceiling = descriptor_ceiling()
         worker.log_wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         worker.wakeup.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         worker.wakeup.on_ready = on_wakeup
@@ -381,6 +382,14 @@ cdef class DataPlane:
         """Write to other descriptors from now on. The caller closes the old ones, after a moment."""
         self.log_descriptors[0] = access_log_fd
         self.log_descriptors[1] = error_log_fd
+
+
+cdef int descriptor_ceiling():
+    """See Worker. An eighth of the limit is left for upstreams; WORKER_CONNECTIONS is to leave them more."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit > 1 << 30:
+        return 1 << 30
+    return limit - limit // 8
 
 
 cdef void unmap(MappedSnapshot* snapshot) noexcept:

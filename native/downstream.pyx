@@ -1,7 +1,7 @@
 from libc.errno cimport EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
-from posix.unistd cimport close
+from posix.unistd cimport close, dup
 
 from native.client_address cimport format_peer
 from native.connection cimport (
@@ -95,11 +95,23 @@ cdef void pause_accepting(Worker* worker) noexcept nogil:
     timer_set(&worker.loop, &worker.accept_timer, worker.loop.now_ms + ACCEPT_RETRY_MS)
 
 
+cdef bint has_room(Worker* worker) noexcept nogil:
+    """Whether another client may be accepted: there are a connection slot and a descriptor for it."""
+    cdef int next_free
+    if worker.connection_count >= worker.connection_limit:
+        return False
+    next_free = dup(worker.wakeup.fd)
+    if next_free < 0:
+        return False
+    close(next_free)
+    return next_free < worker.descriptor_ceiling
+
+
 cdef void on_accept_timer(Timer* timer) noexcept nogil:
     cdef Worker* worker = <Worker*> timer.owner
     if not worker.accept_paused or worker.phase != PHASE_SERVING:
         return
-    if worker.connection_count >= worker.connection_limit:
+    if not has_room(worker):
         timer_set(&worker.loop, timer, worker.loop.now_ms + ACCEPT_RETRY_MS)
         return
     start_accepting(worker)
@@ -208,7 +220,7 @@ cdef void client_close(Downstream* client) noexcept nogil:
     worker.block.connections_active = worker.connection_count
     client.next_free = worker.closed_clients
     worker.closed_clients = client
-    if worker.accept_paused and worker.phase == PHASE_SERVING and worker.connection_count < worker.connection_limit:
+    if worker.accept_paused and worker.phase == PHASE_SERVING and has_room(worker):
         start_accepting(worker)
 
 

@@ -243,10 +243,13 @@ class ControlProcess:
             log.error("reload: %s", line)
         if not errors:
             log.log(NOTICE, "reloaded")
-        await asyncio.to_thread(self._report_reload, errors)
+        try:
+            await asyncio.to_thread(self._report_reload, errors)
+        except OSError as error:
+            log.error("reload: its outcome cannot be written: %s", error)
 
     def _report_reload(self, errors: list[str]) -> None:
-        path = RunDirectory(self._settings.prefix).reload
+        path = self._directory.reload
         sequence = read_json(path).get("sequence", 0)
         report = {
             "sequence": sequence + 1,

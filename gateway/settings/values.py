@@ -209,7 +209,8 @@ def connections_possible() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         return 16384
-    return max(16, min(16384, (hard - DESCRIPTORS_BESIDE_CONNECTIONS) // 2))
+    beside = min(DESCRIPTORS_BESIDE_CONNECTIONS, hard // 4)
+    return max(16, min(16384, (hard - beside) // 2))
 
 
 def _parse_switch(text: str) -> bool:

@@ -294,7 +294,9 @@ def test_worker_connections_follow_the_descriptor_limit(monkeypatch: pytest.Monk
     assert connections_possible() == (4096 - 512) // 2
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
     assert connections_possible() == 16384
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    assert connections_possible() == (256 - 64) // 2
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (32, 32))
     assert connections_possible() == 16
 
 
