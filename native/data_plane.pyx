@@ -5,6 +5,7 @@ methods belong to the main thread.
 """
 
 import os
+import resource
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
