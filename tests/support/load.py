@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 HOST = "127.0.0.1"
+TCP_ESTABLISHED = 1
 REQUEST_SECONDS = 10.0
 """a response that takes longer counts as failed"""
 
@@ -62,11 +63,19 @@ def vanish(writer: asyncio.StreamWriter | asyncio.Transport, *, reset: bool) -> 
     transport.abort()
 
 
+async def peer_left(transport: asyncio.Transport) -> None:
+    """Wait until the other side has closed or reset the connection, without reading what it sent."""
+    sock = transport.get_extra_info("socket")
+    while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED:
+        await asyncio.sleep(0.02)
+
+
 # --- upstream -----------------------------------------------------------------------------------------
 class Backend:
     """An upstream for load: answers 200 with the request's target as body, so that a mix-up is noticed.
 
-    `/slow/<seconds>/...` answers after that time, `/hang` never, `/size/<bytes>` with so many bytes.
+    `/slow/<seconds>/...` answers after that time, `/hang` never, `/size/<bytes>` with so many bytes; `/tunnel`
+    switches to WebSocket and sends back what comes, until the client says b"bye".
     """
 
     def __init__(self, thread: EventLoopThread) -> None:
@@ -108,6 +117,7 @@ class _BackendConnection(asyncio.Protocol):
         self._buffer = bytearray()
         self._body_left = 0
         self._target = b""
+        self._tunnel = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -118,6 +128,11 @@ class _BackendConnection(asyncio.Protocol):
         self._backend.open.discard(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._tunnel:
+            self.transport.write(data)
+            if data == b"bye":
+                self.transport.close()
+            return
         self._buffer += data
         while self._buffer:
             if not self._target:
@@ -142,6 +157,12 @@ class _BackendConnection(asyncio.Protocol):
         parts = target.split(b"/")
         body = target
         if parts[1] == b"hang":
+            return
+        if parts[1] == b"tunnel":
+            self._tunnel = True
+            self.transport.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            )
             return
         if parts[1] == b"size":
             body = b"x" * int(parts[2])

@@ -44,7 +44,7 @@ def document(backend: Backend, number: int) -> dict[str, Any]:
 def outcome(gateway: Gateway) -> dict[str, Any]:
     """Of the last reload by signal."""
     try:
-        return json.loads((gateway.prefix / "reload.json").read_text())  # type: ignore[no-any-return]
+        return json.loads((gateway.prefix / "control" / "reload.json").read_text())  # type: ignore[no-any-return]
     except FileNotFoundError:
         return {"sequence": 0}
 

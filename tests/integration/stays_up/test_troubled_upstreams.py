@@ -16,7 +16,16 @@ import pytest
 
 from tests.support.footprint import Footprint, TidyGateway, at_rest
 from tests.support.gateway import Gateway, wait_for
-from tests.support.load import HOST, Backend, EventLoopThread, Load, content_length, more_requests, vanish
+from tests.support.load import (
+    HOST,
+    Backend,
+    EventLoopThread,
+    Load,
+    content_length,
+    more_requests,
+    peer_left,
+    vanish,
+)
 
 AT_ONCE = 300
 READ_TIMEOUT_MS = 700
@@ -25,7 +34,6 @@ MOST_KEPT = 64 << 20
 """bytes of free buffers that two workers may keep after AT_ONCE requests (native/memory.pxd)"""
 CLIENT_SECONDS = 12.0
 """longer than any retries of the gateway may take"""
-TCP_ESTABLISHED = 1
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -181,14 +189,7 @@ async def reads_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     transport = writer.transport
     assert isinstance(transport, asyncio.Transport)
     transport.pause_reading()
-    while not transport.is_closing() and not await has_ended(transport):
-        await asyncio.sleep(0.05)
-
-
-async def has_ended(transport: asyncio.Transport) -> bool:
-    """Whether the gateway has left, without reading what it sent."""
-    sock = transport.get_extra_info("socket")
-    return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED)
+    await peer_left(transport)
 
 
 @behaviour("502")

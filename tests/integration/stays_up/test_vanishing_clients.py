@@ -1,4 +1,4 @@
-"""Clients that go away at every stage, with FIN or RST, hundreds at once; and clients that never get going."""
+"""Clients that go away at every stage, with FIN or RST, hundreds at once; and clients that dawdle."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from tests.support.footprint import Footprint, TidyGateway, at_rest
+from tests.support.footprint import Footprint, TidyGateway, at_rest, workers
 from tests.support.gateway import Gateway, one_service, wait_for
-from tests.support.load import HOST, Backend, EventLoopThread, Load, more_requests, vanish
+from tests.support.load import HOST, Backend, EventLoopThread, Load, more_requests, peer_left, vanish
 
 AT_ONCE = 40
 """clients of each kind"""
+SLOW_CLIENTS = 300
 HEADER_TIMEOUT = 1.0
 READ_TIMEOUT_MS = 1500
 LARGE = 4 << 20
@@ -113,6 +114,35 @@ async def after_a_refused_request(reader: asyncio.StreamReader, writer: asyncio.
     await reader.readexactly(12)
 
 
+async def open_tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101")
+    writer.write(b"hello")
+    assert await reader.readexactly(5) == b"hello"
+
+
+@stage
+async def in_a_tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await open_tunnel(reader, writer)
+
+
+@stage
+async def in_a_full_tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await open_tunnel(reader, writer)
+    writer.write(b"t" * 500_000)
+    await reader.readexactly(1000)
+
+
+@stage
+async def after_the_upstream_has_left_a_tunnel(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await open_tunnel(reader, writer)
+    writer.write(b"bye")
+    assert await reader.read() == b"bye"
+
+
 async def come_and_go(port: int, act: Stage, *, reset: bool) -> str:
     """What went wrong before the client left, if anything did."""
     reader, writer = await asyncio.open_connection(HOST, port)
@@ -182,3 +212,101 @@ def test_vanishing_again_and_again_needs_no_more_memory(gateway: Gateway, thread
     for _ in range(10):
         all_stages(thread, gateway, 2)
     Footprint.of(gateway).check(before)
+
+
+async def dawdle(port: int, request: bytes, pause: float) -> bytes:
+    """Send a request byte by byte until the gateway answers; what it says until it closes."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    answer = asyncio.ensure_future(reader.read())
+    try:
+        for byte in request:
+            writer.write(bytes([byte]))
+            await asyncio.wait([answer], timeout=pause)
+            if answer.done():
+                break
+        return await asyncio.wait_for(answer, 10)
+    except ConnectionResetError:
+        return b"reset"
+    finally:
+        writer.transport.abort()
+
+
+def test_slow_loris(gateway: Gateway, thread: EventLoopThread) -> None:
+    """Heads that come byte by byte are cut off with 408 when their time is over; others do not wait."""
+    before = Footprint.of(gateway)
+    timeouts = sum(worker["timeouts"] for worker in workers(gateway))
+    request = b"GET /load HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"f" * 1000
+
+    async def all_at_once() -> list[bytes]:
+        return await asyncio.gather(*(dawdle(gateway.proxy_port, request, 0.1) for _ in range(SLOW_CLIENTS)))
+
+    with Load(thread, gateway.proxy_port, connections=8) as load:
+        answers = thread.call(all_at_once())
+        report = load.stop()
+    report.check()
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 408"}
+    assert report.latency(0.99) < HEADER_TIMEOUT  # far from being stuck behind the slow ones
+    # one byte was enough to keep nobody's connection for longer
+    assert sum(worker["timeouts"] for worker in workers(gateway)) - timeouts == SLOW_CLIENTS
+    Footprint.of(gateway).check(before, slack=16 << 20)
+
+
+def test_silent_clients_are_dropped(gateway: Gateway, thread: EventLoopThread) -> None:
+    """A connection on which nothing is sent costs a descriptor for the header timeout, no longer."""
+
+    async def wait_for_the_end() -> bytes:
+        reader, writer = await asyncio.open_connection(HOST, gateway.proxy_port)
+        try:
+            return await asyncio.wait_for(reader.read(), 10)
+        finally:
+            writer.close()
+
+    async def all_at_once() -> list[bytes]:
+        return await asyncio.gather(*(wait_for_the_end() for _ in range(SLOW_CLIENTS)))
+
+    assert set(thread.call(all_at_once())) == {b""}
+    at_rest(gateway)
+
+
+def test_stalled_bodies(gateway: Gateway, thread: EventLoopThread) -> None:
+    """A body that stops coming is given up with 408, whether it is held or streamed."""
+    requests = [
+        b"POST /load HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (length, b"b" * 20_000)
+        for length in (25_000, 1_000_000)
+    ] + [b"POST /load HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"]
+
+    async def stall(request: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(HOST, gateway.proxy_port)
+        try:
+            writer.write(request)
+            return await asyncio.wait_for(reader.read(), 10)
+        finally:
+            writer.close()
+
+    async def all_at_once() -> list[bytes]:
+        return await asyncio.gather(*(stall(request) for request in requests * 30))
+
+    assert {answer[:12] for answer in thread.call(all_at_once())} == {b"HTTP/1.1 408"}
+    at_rest(gateway)
+
+
+def test_clients_that_do_not_read(gateway: Gateway, thread: EventLoopThread) -> None:
+    """They are dropped after the send timeout; what they were sent does not pile up in the worker."""
+
+    async def ask_and_stall() -> None:
+        _, writer = await asyncio.open_connection(HOST, gateway.proxy_port)
+        transport = writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        writer.write(b"GET /size/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (4 * LARGE))
+        await asyncio.wait_for(peer_left(transport), 10)
+        transport.abort()
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(ask_and_stall() for _ in range(30)))
+
+    before = Footprint.of(gateway)
+    with Load(thread, gateway.proxy_port, connections=8) as load:
+        thread.call(all_at_once())
+        load.stop().check()
+    Footprint.of(gateway).check(before, slack=16 << 20)
