@@ -272,7 +272,7 @@ class Gateway(Proxy):
 
     def _reload_sequence(self) -> object:
         """The number of the last finished reload as the control process left it; None before the first."""
-        return _read_json(self.prefix / "reload.json").get("sequence")
+        return _read_json(self.prefix / "control" / "reload.json").get("sequence")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

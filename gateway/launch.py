@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from gateway import privileges
 from gateway.logs import ErrorLog, open_log
 from gateway.master import ControlEntry, ControlStart, Master, StartError, WorkerEntry
 from gateway.run_directory import RunDirectory
@@ -124,6 +125,13 @@ def _native_worker() -> WorkerEntry:
     from gateway.worker import run_worker
 
     return run_worker
+
+
+def _prepare_control() -> None:
+    """Load the control process's program: USER may not be allowed to read where it lies."""
+    from gateway.control import load_early
+
+    load_early()
 
 
 def _control(start: ControlStart) -> None:

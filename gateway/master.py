@@ -20,6 +20,13 @@ from collections.abc import Callable, Sequence
 from gateway import __version__
 from gateway.listening import ListenError, ListeningSockets
 from gateway.logs import ErrorLog, reopen_log
+from gateway.privileges import (
+    AccountError,
+    account_of_children,
+    hand_over,
+    hand_over_logs,
+    lower_rights,
+)
 from gateway.processes import die_with_parent, raise_descriptor_limit, set_name
 from gateway.run_directory import RunDirectory, read_json, write_json
 from gateway.settings import (
@@ -97,13 +104,18 @@ class Master:
         control_entry: ControlEntry,
         log: ErrorLog,
         on_ready: Callable[[], None] = lambda: None,
+        prepare_control: Callable[[], None] = lambda: None,
     ) -> None:
+        """`prepare_control` is what the control process does while it still has the master's rights."""
         self.settings = settings
         self.directory = RunDirectory(settings.prefix)
         self.log = log
         self._worker_entry = worker_entry
         self._control_entry = control_entry
         self._on_ready = on_ready
+        self._prepare_control = prepare_control
+        self._account = account_of_children(settings)
+        """whom the children become; None: they stay what the master is"""
         self._pid = os.getpid()
         self._control = Child("control process")
         self._serving: Generation | None = None
@@ -132,6 +144,13 @@ class Master:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         set_name("gateway-master")
         self._raise_limit(settings)
+        try:
+            if self._account:
+                hand_over(settings, self._account)
+        except AccountError as error:
+            raise StartError(str(error)) from None
+        except OSError as error:
+            raise StartError(f"cannot give files to the user '{self._account}' (USER): {error}") from None
         try:
             sockets = ListeningSockets.open(settings.proxy_listen, workers)
         except ListenError as error:
@@ -186,6 +205,20 @@ class Master:
         finally:
             os._exit(code)
 
+    def _lower_rights(self) -> None:
+        """In a child: give up what only the master needs."""
+        lower_rights(self._account)
+        if self._account:
+            die_with_parent(self._pid)  # again: the kernel forgets it when a process changes its user
+
+    def _hand_over_logs(self, of: list[Settings]) -> None:
+        """Make the log files and give them to the children, which cannot make them."""
+        try:
+            if self._account:
+                hand_over_logs(of, self._account)
+        except OSError as error:
+            self.log.error(f"a log cannot be given to the user '{self._account}': {error}")
+
     def _start_control(self) -> None:
         def body() -> int:
             set_name("gateway-control")
@@ -196,6 +229,8 @@ class Master:
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._prepare_control()
+            self._lower_rights()
             self._control_entry(
                 ControlStart(self.settings, self.shared, self._notify_fds, self._reread_settings, self.log)
             )
@@ -211,6 +246,7 @@ class Master:
         self.shared.set_worker(child.index, state=WorkerState.WORKER_STARTING, generation=generation.number)
 
         def body() -> int:
+            self._lower_rights()
             self.shared.set_worker(child.index, pid=os.getpid())
             notify_fd = self._notify_fds[child.index]
             return self._worker_entry(
@@ -221,6 +257,7 @@ class Master:
 
     def _add_generation(self, settings: Settings, sockets: ListeningSockets) -> None:
         """Fork new workers on free blocks; they are the coming generation."""
+        self._hand_over_logs([settings])
         self._last_number += 1
         self._coming = generation = Generation(self._last_number, settings, sockets)
         self._coming_limit = time.monotonic() + START_LIMIT
@@ -404,7 +441,11 @@ class Master:
 
         The control process calls it too.
         """
-        new = load_from(Sources.recorded(self.settings.prefix) or self.settings.sources)
+        sources = Sources.recorded(self.settings.prefix) or self.settings.sources
+        if self.settings.origin("prefix") == "default":  # which is another one for another user
+            flags = {**sources.flags, "prefix": str(self.settings.prefix)}
+            sources = dataclasses.replace(sources, flags=flags)
+        new = load_from(sources)
         fixed = changed_settings(self.settings, new)[Scope.RESTART]
         if not fixed:
             return new
@@ -479,6 +520,7 @@ class Master:
             reopen_log(self.log.fd, self.settings.proxy_error_log)
         except OSError as error:
             self.log.error(f"the error log cannot be opened again: {error.strerror}")
+        self._hand_over_logs([self.settings, *(generation.settings for generation in self._generations())])
         for child in self._children():
             if child.pid:
                 os.kill(child.pid, signal.SIGUSR1)

@@ -2,10 +2,11 @@
 
 <prefix>/pids/gateway.pid     process id of the master, locked while it runs
 <prefix>/state.json           processes and generation, written by the master at each change
-<prefix>/reload.json          outcome of the last reload, written by the control process
 <prefix>/settings.json        where the settings came from, for a reload
 <prefix>/quit.json            time limit of the `gateway quit` under way
 <prefix>/snapshots/           configuration for the workers
+<prefix>/control/             what the control process keeps for its successor, and
+    reload.json               the outcome of the last reload
 <prefix>/logs/                access.log, error.log
 """
 
@@ -24,9 +25,13 @@ class RunDirectory:
         self.prefix = prefix
         self.pid_file = PidFile(prefix / "pids" / "gateway.pid")
         self.state = prefix / "state.json"
-        self.reload = prefix / "reload.json"
         self.quit = prefix / "quit.json"
         self.snapshots = prefix / "snapshots"
+        self.control = prefix / "control"
+        self.reload = self.control / "reload.json"
+        self.metric_slots = self.control / "metric-slots.json"
+        self.last_configuration = self.control / "configuration-last.json"
+        self.node_id = self.control / "node-id"
 
     def configuration_snapshot(self, number: int) -> Path:
         """The file of a configuration snapshot."""
@@ -37,10 +42,11 @@ class RunDirectory:
         return self.snapshots / f"peers-{number}.snapshot"
 
     def prepare(self) -> None:
-        """Make the directories. Snapshots may hold credentials: for the owner only. Raises OSError."""
+        """Make the directories. Configurations may hold credentials: for the owner only. Raises OSError."""
         for directory in (self.prefix, self.prefix / "pids", self.prefix / "logs"):
             directory.mkdir(parents=True, exist_ok=True)
-        self.snapshots.mkdir(mode=0o700, exist_ok=True)
+        for private in (self.snapshots, self.control):
+            private.mkdir(mode=0o700, exist_ok=True)
 
     def clear(self) -> None:
         """Remove what only a running gateway has."""
@@ -51,8 +57,15 @@ class RunDirectory:
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a document so that a reader finds the old or the new one, never a part. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(document), encoding="utf-8")
+    with os.fdopen(open_new(temporary, 0o644), "w", encoding="utf-8") as file:
+        json.dump(document, file)
     temporary.replace(path)
+
+
+def open_new(path: Path, mode: int) -> int:
+    """A descriptor for writing a file anew: what lies there, a link even, is removed. Raises OSError."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def read_json(path: Path) -> dict[str, Any]:

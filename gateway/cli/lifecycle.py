@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway import privileges
 from gateway.cli.options import Invocation, fail, warn
 from gateway.logs import open_log
 from gateway.master import START_LIMIT
@@ -25,7 +26,8 @@ POLL = 0.02
 def start(invocation: Invocation, daemon: bool) -> None:
     """Check settings and declarative file, then become the master, or start it in the background."""
     settings = load_or_fail(invocation)
-    warn(settings.warnings if daemon else ())  # in the foreground the master logs them
+    if daemon:  # in the foreground the master logs them
+        warn((*settings.warnings, *privileges.warnings(settings)))
     check_declarative(settings)
     directory = RunDirectory(settings.prefix)
     running = directory.pid_file.holder()

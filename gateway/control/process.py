@@ -83,10 +83,10 @@ class ControlProcess:
         self._reload_settings = reload_settings
         self._handler = handler
         self._is_first = shared.configuration_number == 0
-        self._slots = MetricSlots(
-            settings.prefix / "metric-slots.json", ROUTE_METRIC_SLOTS, shared.route_metrics
-        )
-        self._remembered = Remembered(settings.prefix / "configuration-last.json")
+        self._directory = RunDirectory(settings.prefix)
+        self._directory.control.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._slots = MetricSlots(self._directory.metric_slots, ROUTE_METRIC_SLOTS, shared.route_metrics)
+        self._remembered = Remembered(self._directory.last_configuration)
         self._publisher = Publisher(shared, notify_fds, settings.prefix)
         self.exit_status = 0
         self._stop = asyncio.Event()
@@ -143,15 +143,15 @@ class ControlProcess:
         """
         self._slots.forget()
         self._remembered.forget()
-        (self._settings.prefix / "node-id").unlink(missing_ok=True)
-        for leftover in (self._settings.prefix / "snapshots").glob("*.snapshot*"):
+        self._directory.node_id.unlink(missing_ok=True)
+        for leftover in self._directory.snapshots.glob("*.snapshot*"):
             leftover.unlink(missing_ok=True)
 
     def _node_id(self) -> str:
         """The id of this node: the configured one, else one made at the start of the master."""
         if self._settings.node_id:
             return self._settings.node_id
-        path = self._settings.prefix / "node-id"
+        path = self._directory.node_id
         try:
             return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
         except (OSError, ValueError):

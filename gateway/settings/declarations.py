@@ -14,15 +14,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.settings.accounts import ACCOUNT, Account
 from gateway.settings.values import (
     AFFINITY,
     DATABASE,
     DNS_ORDER,
     FIELD_NAME,
+    HOST_NAMES,
     LISTEN_FORM,
     LOG,
     NAME_SERVERS,
     NETWORKS,
+    ORIGINS,
     PORT_MAPS,
     ROUTER_FLAVOR,
     SENDABLE_HEADERS,
@@ -137,6 +140,18 @@ class Settings:
     admin_listen: tuple[Listener, ...] = _setting(
         LISTEN, "127.0.0.1:8001", Scope.RESTART, "Addresses of the Admin API; keep them private"
     )
+    admin_origins: frozenset[str] = _setting(
+        ORIGINS,
+        "",
+        Scope.LIVE,
+        "Web origins whose pages may use the Admin API and the status endpoints; '*': all, as in Kong",
+    )
+    admin_hosts: frozenset[str] = _setting(
+        HOST_NAMES,
+        "",
+        Scope.LIVE,
+        "Host names, besides localhost, by which Admin and status listeners on a loopback address are called",
+    )
     status_listen: tuple[Listener, ...] = _setting(
         LISTEN, "127.0.0.1:8007", Scope.RESTART, "Addresses of the status and metrics endpoints"
     )
@@ -148,6 +163,14 @@ class Settings:
     )
 
     # --- processes
+    user: Account | None = _setting(
+        ACCOUNT,
+        "",
+        Scope.RESTART,
+        "User, and group if not the user's own, of workers and control process when the gateway is started "
+        "as root",
+        kong=("nginx_user", "nginx_main_user"),
+    )
     worker_processes: int = _setting(
         number_or_auto(lambda: min(len(usable_processors()), 128), 1, 128, "one per usable processor"),
         "auto",

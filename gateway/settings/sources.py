@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.run_directory import open_new
+
 ENVIRONMENT_PREFIXES = ("GATEWAY_", "KONG_")
 CONF_LOCATIONS = (
     Path("/etc/gateway/gateway.conf"),
@@ -85,14 +87,10 @@ class Sources:
         }
         target = prefix / RECORD_NAME
         temporary = target.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(open_new(temporary, 0o600), "w", encoding="utf-8") as file:
             json.dump(document, file)
-        owner = prefix.stat()
-        if os.geteuid() == 0 and owner.st_uid:
-            os.chown(
-                temporary, owner.st_uid, owner.st_gid
-            )  # the gateway that runs there must be able to read it
+            if os.geteuid() == 0:
+                _let_the_gateway_read(file.fileno(), prefix, target)
         temporary.replace(target)
 
     @classmethod
@@ -108,6 +106,17 @@ class Sources:
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _let_the_gateway_read(descriptor: int, prefix: Path, target: Path) -> None:
+    """Root writes the record of a gateway that runs as somebody else: as owner of the prefix, or as USER."""
+    owner = prefix.stat()
+    if owner.st_uid:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    elif target.exists():
+        recorded = target.stat()
+        os.fchown(descriptor, recorded.st_uid, recorded.st_gid)
+        os.fchmod(descriptor, recorded.st_mode & 0o640)
 
 
 def read_conf(path: Path) -> dict[str, tuple[str, int]]:

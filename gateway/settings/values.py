@@ -262,6 +262,8 @@ def _parse_log(text: str) -> Path | None:
     return Path(text)
 
 
+STANDARD_STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
+"""log files that are not files"""
 LOG = Kind(_parse_log, "a path (relative to the prefix), '/dev/stdout', '/dev/stderr' or 'off'")
 TEXT = Kind(lambda text: text or None, "any text")
 
@@ -285,6 +287,36 @@ def _parse_networks(text: str) -> tuple[IpNetwork, ...]:
 
 
 NETWORKS = Kind(_parse_networks, "a comma-separated list of IP addresses and CIDR ranges")
+
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?")
+_HOST_NAME = re.compile(r"[^\s/?#@:\[\]]+")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def plain_origin(text: str) -> str:
+    """An origin as it is compared: lower case, without the port that its scheme has anyway."""
+    origin = text.lower()
+    return origin.removesuffix(DEFAULT_PORTS.get(origin.partition(":")[0], "/"))
+
+
+def _parse_origins(text: str) -> frozenset[str]:
+    origins = {word.strip().lower() for word in text.split(",") if word.strip()}
+    if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError
+    return frozenset(map(plain_origin, origins))
+
+
+ORIGINS = Kind(_parse_origins, "a comma-separated list of origins ('https://manager.example:8443'), or '*'")
+
+
+def _parse_host_names(text: str) -> frozenset[str]:
+    names = {word.strip().lower().rstrip(".") for word in text.split(",") if word.strip()}
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError
+    return frozenset(names)
+
+
+HOST_NAMES = Kind(_parse_host_names, "a comma-separated list of host names without ports")
 
 # --- header lists ---------------------------------------------------------------------------------
 

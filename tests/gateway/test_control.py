@@ -450,14 +450,16 @@ def test_a_crashed_control_process_restores_what_was_live(
 ) -> None:
     settings = quiet()
     loaded = configuration("127.0.0.1")
-    (setting.prefix / "node-id").write_text(NODE)
-    Remembered(setting.prefix / "configuration-last.json").save(loaded)
+    directory = RunDirectory(setting.prefix)
+    directory.control.mkdir()
+    directory.node_id.write_text(NODE)
+    Remembered(directory.last_configuration).save(loaded)
     setting.shared.publish_configuration(7, "b" * 32)
     child = Child(setting, settings, lambda: settings)
     try:
         wait_for(lambda: setting.shared.configuration_number == 8)
         assert setting.shared.configuration_hash == loaded.hash
-        assert (setting.prefix / "node-id").read_text() == NODE
+        assert directory.node_id.read_text() == NODE
     finally:
         os.kill(child.pid, signal.SIGQUIT)
     assert child.wait() == 0
