@@ -179,6 +179,7 @@ ctypedef struct Exchange:
     uint64_t response_left       # of a Content-Length body still to come from the upstream
     uint64_t body_sent           # body bytes handed to the client's socket
     uint64_t response_bytes      # all bytes handed to it
+    uint32_t client_unsent       # bytes in the client's socket when its send timeout began
     uint16_t status              # sent to the client; 0 none
     uint8_t response_body        # BodyKind of the upstream's message, after HEAD, 204, 304
     uint8_t https                # scheme seen by routing

@@ -41,7 +41,7 @@ from native.snapshot cimport (
     snapshot_service,
     snapshot_text,
 )
-from native.sockets cimport close_with_reset, end_sending, is_quiet, socket_error
+from native.sockets cimport close_with_reset, end_sending, is_quiet, socket_error, unsent_bytes
 from native.text cimport is_text, put_text
 from native.tunnel cimport begin_tunnel
 from native.uri cimport normalize_path
@@ -642,8 +642,7 @@ cdef void advance_response(Exchange* exchange) noexcept nogil:
             if result == FLUSH_BLOCKED:
                 # time for the next byte, not for another look at a client that takes none
                 if exchange.response_bytes != sent_before or exchange.client.endpoint.timer.deadline == 0:
-                    timer_set(&worker.loop, &exchange.client.endpoint.timer,
-                              worker.loop.now_ms + exchange.settings.send_timeout_ms)
+                    await_client(exchange)
                 if exchange.upstream != NULL:
                     timer_clear(&exchange.upstream.endpoint.timer)
                 return
@@ -672,6 +671,13 @@ cdef void advance_response(Exchange* exchange) noexcept nogil:
         if result != RESPONSE_DATA:
             upstream_failed(exchange, FAILURE_CLOSED if result == RESPONSE_CLOSED else FAILURE_MALFORMED)
             return
+
+
+cdef void await_client(Exchange* exchange) noexcept nogil:
+    """Give the client its time for the next bytes of the response."""
+    exchange.client_unsent = unsent_bytes(exchange.client.endpoint.fd)
+    timer_set(&exchange.worker.loop, &exchange.client.endpoint.timer,
+              exchange.worker.loop.now_ms + exchange.settings.send_timeout_ms)
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -707,6 +713,10 @@ cdef void on_upstream_ready(Endpoint* endpoint) noexcept nogil:
 
 cdef void on_client_timeout(Timer* timer) noexcept nogil:
     cdef Exchange* exchange = (<Downstream*> timer.owner).exchange
+    if flush_pending(exchange) and unsent_bytes(exchange.client.endpoint.fd) < exchange.client_unsent:
+        # slow but alive: the kernel reports room for more only when a third of its large buffer is free
+        await_client(exchange)
+        return
     exchange.worker.block.timeouts += 1
     if exchange.flags & EXCHANGE_RESPONSE_STARTED or exchange.flags & EXCHANGE_BODY_COMPLETE:
         # the client does not take its response: the kernel need not keep the rest for it

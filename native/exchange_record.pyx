@@ -79,6 +79,7 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.relay_suffix_length = 0
     exchange.response_head_done = 0
     exchange.interim_count = 0
+    exchange.client_unsent = 0
     exchange.response_left = 0
     exchange.body_sent = 0
     exchange.response_bytes = 0

@@ -6,7 +6,7 @@ from native.connection cimport (
     Downstream,
 )
 from native.headers cimport *
-from native.http1 cimport BODY_CHUNKED, RequestHead
+from native.http1 cimport BODY_CHUNKED, RequestHead, TARGET_ASTERISK
 from native.memory cimport Buffer, buffer_give, buffer_take
 from native.snapshot cimport (
     ROUTE_PATH_HANDLING_V1,
@@ -128,9 +128,11 @@ cdef void put_forwarded(Exchange* exchange, Buffer* out, const uint8_t* head) no
         elif not trusted:
             continue
         elif known == HEADER_X_FORWARDED_PROTO:
-            proto = field
+            if proto == NULL:                            # of several the first, as for routing and redirects
+                proto = field
         elif known == HEADER_X_FORWARDED_HOST:
-            host = field
+            if host == NULL:
+                host = field
         elif known == HEADER_X_FORWARDED_PORT:
             port = field
         elif known == HEADER_X_FORWARDED_PATH:
@@ -230,13 +232,16 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
     put_text(out, b" ")
     if exchange.route.flags & ROUTE_STRIP_PATH:
         strip = exchange.match.matched_length
-    length = build_upstream_path(
-        <const uint8_t*> snapshot_text(exchange.configuration.base, service_path), service_path.length,
-        exchange.path, exchange.path_length, strip, (exchange.route.flags & ROUTE_PATH_HANDLING_V1) != 0,
-        &out.data[0] + out.end, out.capacity - out.end)
-    if length < 0:
-        return 414
-    out.end += <uint32_t> length
+    if request.target_form == TARGET_ASTERISK and service_path.length == 1:
+        put_text(out, b"*")                              # the upstream as a whole (RFC 9112 §3.2.4)
+    else:
+        length = build_upstream_path(
+            <const uint8_t*> snapshot_text(exchange.configuration.base, service_path), service_path.length,
+            exchange.path, exchange.path_length, strip, (exchange.route.flags & ROUTE_PATH_HANDLING_V1) != 0,
+            &out.data[0] + out.end, out.capacity - out.end)
+        if length < 0:
+            return 414
+        out.end += <uint32_t> length
     if request.has_query:
         put_text(out, b"?")
         put(out, head + request.query_offset, request.query_length)

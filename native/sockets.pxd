@@ -24,6 +24,8 @@ cdef int accept_from(int listener, uint8_t* family, uint8_t* address, uint16_t* 
 # The pending error of a socket (SO_ERROR), 0 when there is none.
 cdef int socket_error(int fd) noexcept nogil
 cdef void set_no_delay(int fd) noexcept nogil
+# Bytes handed to the kernel that the peer has not acknowledged yet.
+cdef uint32_t unsent_bytes(int fd) noexcept nogil
 # Let close() reset the connection: the kernel drops what the peer has not taken, and what it has taken cannot pass
 # for everything.
 cdef void close_with_reset(int fd) noexcept nogil

@@ -44,6 +44,12 @@ cdef extern from "<netinet/in.h>" nogil:
     uint16_t ntohs(uint16_t number)
     const int IPPROTO_TCP
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    const unsigned long SIOCOUTQ
+
 cdef extern from "<netinet/tcp.h>" nogil:
     const int TCP_NODELAY
 
@@ -171,6 +177,13 @@ cdef int socket_error(int fd) noexcept nogil:
     if getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0:
         return errno
     return error
+
+
+cdef uint32_t unsent_bytes(int fd) noexcept nogil:
+    cdef int count = 0
+    if ioctl(fd, SIOCOUTQ, &count) != 0 or count < 0:
+        return 0
+    return <uint32_t> count
 
 
 cdef void close_with_reset(int fd) noexcept nogil:

@@ -1,4 +1,4 @@
-"""Gateways that integration tests share (starting one takes more than a second), and upstreams behind them."""
+"""Gateways that integration tests share (one takes more than a second to start), and their upstreams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StartUpstream(Protocol):
     def __call__(self, handler: Handler | None = None, /, **service: Any) -> Upstream: ...
 
 
-@pytest.fixture()
+@pytest.fixture
 def upstream(shared_gateway: Gateway) -> Iterator[StartUpstream]:
     """Start an upstream and make it the shared gateway's only service, with one route for everything."""
     started: list[Upstream] = []

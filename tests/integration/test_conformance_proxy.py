@@ -1,4 +1,4 @@
-"""Proxying as recorded from a real Kong 3.9.3: the scenarios of ../shared/conformance that need no plugins."""
+"""Proxying as recorded from a real Kong 3.9.3: scenarios of ../shared/conformance that need no plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies in both directions: framing, every size around the buffers, integrity, limits, streaming, back-pressure."""
+"""Bodies both ways: framing, sizes around the buffers, integrity, limits, streaming, back-pressure."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def serve_digest(connection: Connection) -> None:
         connection.send(response(digest(body).encode()))
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(shared_gateway: Gateway) -> Client:
     return Client(shared_gateway.proxy_port)
 
 
-# --- requests --------------------------------------------------------------------------------------------------------
+# --- requests ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("size", SIZES)
 def test_request_with_length(upstream: StartUpstream, client: Client, size: int) -> None:
     behind = upstream(serve_digest)
@@ -113,7 +113,7 @@ def test_empty_body_of_a_post_without_length(upstream: StartUpstream, client: Cl
     assert b"content-length" not in behind.heads[0].lower()
 
 
-# --- responses -------------------------------------------------------------------------------------------------------
+# --- responses ---------------------------------------------------------------------------------------------
 def framed(framing: str, body: bytes) -> bytes:
     """A response with `body`."""
     if framing == "length":
@@ -176,7 +176,7 @@ def test_response_to_a_slow_reader(upstream: StartUpstream, shared_gateway: Gate
         assert digest(client.request().response().body) == digest(body)
 
 
-# --- both ways at once -----------------------------------------------------------------------------------------------
+# --- both ways at once -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 @pytest.mark.parametrize("size", [BUFFER + 1, 300_000, 8_000_000])
 def test_echo_while_the_body_is_sent(upstream: StartUpstream, client: Client, coding: str, size: int) -> None:
@@ -240,7 +240,7 @@ def test_early_response_while_the_body_is_sent(upstream: StartUpstream, client: 
 
 
 def test_early_response_then_reset(upstream: StartUpstream, client: Client) -> None:
-    """The upstream answers and closes with bytes unread, which resets its connection; its answer still counts."""
+    """The upstream answers and closes with bytes unread, which resets its connection; its answer counts."""
 
     def refuse(connection: Connection) -> None:
         connection.read_head()
@@ -273,7 +273,7 @@ def test_client_stops_after_an_early_response(upstream: StartUpstream, client: C
     assert client.rest() == b"secnd"
 
 
-# --- limits ----------------------------------------------------------------------------------------------------------
+# --- limits ------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def limited() -> Iterator[tuple[Gateway, Upstream]]:
     with Upstream() as behind:
@@ -310,7 +310,7 @@ def test_client_max_body_size(limited: tuple[Gateway, Upstream], path: str, codi
             assert behind.requests == []
 
 
-# --- streaming -------------------------------------------------------------------------------------------------------
+# --- streaming ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 def test_unbuffered_request_arrives_as_it_is_sent(
     upstream: StartUpstream, client: Client, coding: str
@@ -388,7 +388,7 @@ def test_close_delimited_events(upstream: StartUpstream, client: Client) -> None
     assert client.chunk() == b""
 
 
-# --- back-pressure ---------------------------------------------------------------------------------------------------
+# --- back-pressure -----------------------------------------------------------------------------------------
 def worker_memory(gateway: Gateway) -> int:
     """Bytes that belong to the worker alone."""
     return sum(int(psutil.Process(pid).memory_full_info().uss) for pid in gateway.worker_pids())

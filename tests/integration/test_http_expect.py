@@ -15,7 +15,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(shared_gateway: Gateway) -> Client:
     return Client(shared_gateway.proxy_port)
 

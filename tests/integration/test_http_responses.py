@@ -1,4 +1,4 @@
-"""Responses as upstreams send them: without a body, interim ones, HTTP/1.0, in any number of pieces, with garbage."""
+"""Responses as upstreams send them: without a body, interim, HTTP/1.0, in any pieces, with garbage behind."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.upstreams import Connection, response, serve_raw
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(shared_gateway: Gateway) -> Client:
     return Client(shared_gateway.proxy_port)
 
 
-# --- without a body --------------------------------------------------------------------------------------------------
+# --- without a body ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("framing", "length"),
     [
@@ -79,7 +79,7 @@ def test_empty_response(upstream: StartUpstream, client: Client) -> None:
     assert answer.body == b""
 
 
-# --- interim responses -----------------------------------------------------------------------------------------------
+# --- interim responses -------------------------------------------------------------------------------------
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
 
 
@@ -131,7 +131,7 @@ def test_endless_interim_responses(upstream: StartUpstream, client: Client, inte
     assert client.request().response().status == 502
 
 
-# --- HTTP/1.0 upstreams ----------------------------------------------------------------------------------------------
+# --- HTTP/1.0 upstreams ------------------------------------------------------------------------------------
 def test_http10_upstream_until_close(upstream: StartUpstream, client: Client) -> None:
     behind = upstream(serve_raw(b"HTTP/1.0 200 OK\r\nX: 1\r\n\r\nhello", close=True))
     for _ in range(2):
@@ -167,7 +167,7 @@ def test_upstream_that_closes(upstream: StartUpstream, client: Client) -> None:
     assert behind.connections == 3
 
 
-# --- pieces ----------------------------------------------------------------------------------------------------------
+# --- pieces ------------------------------------------------------------------------------------------------
 SHAPES = {
     "length": (OK + b"Content-Length: 11\r\nX-A: 1\r\n\r\nhello world", b"hello world"),
     "chunked": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"hello", b" world"), b"hello world"),
@@ -224,7 +224,7 @@ def test_upstreams_own_status_passes_untouched(upstream: StartUpstream, client: 
     assert len(behind.heads) == 1
 
 
-# --- garbage behind a response ---------------------------------------------------------------------------------------
+# --- garbage behind a response -----------------------------------------------------------------------------
 @pytest.mark.parametrize("framing", ["length", "chunked", "head", "204", "304"])
 @pytest.mark.parametrize("late", [False, True])
 def test_bytes_behind_a_response(upstream: StartUpstream, client: Client, framing: str, late: bool) -> None:

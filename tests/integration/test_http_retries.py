@@ -19,7 +19,7 @@ from tests.support.upstreams import Connection, Handler, Upstream, response, ser
 LARGE = 500_000
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(shared_gateway: Gateway) -> Client:
     return Client(shared_gateway.proxy_port)
 
@@ -48,7 +48,7 @@ class Group:
         self.gateway.configure(document)
 
 
-@pytest.fixture()
+@pytest.fixture
 def group(shared_gateway: Gateway) -> Iterator[Group]:
     with ExitStack() as stack:
         yield Group(shared_gateway, stack)
@@ -75,7 +75,7 @@ def failing(how: str) -> Handler:
 FAILURES = {"close": 502, "reset": 502, "half a head": 502, "garbage": 502, "silence": 504}
 
 
-# --- how often -------------------------------------------------------------------------------------------------------
+# --- how often ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("how", FAILURES)
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_number_of_tries(upstream: StartUpstream, client: Client, how: str, retries: int) -> None:
@@ -127,7 +127,7 @@ def test_not_after_bytes_of_the_response(upstream: StartUpstream, client: Client
     assert len(behind.requests) == 1
 
 
-# --- where -----------------------------------------------------------------------------------------------------------
+# --- where -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_refused_connection_goes_to_the_next_target(group: Group, client: Client, method: str) -> None:
     (good,) = group.start(None)
@@ -195,7 +195,7 @@ def test_no_target(group: Group, client: Client) -> None:
     assert off.connections == 0
 
 
-# --- the same request again ------------------------------------------------------------------------------------------
+# --- the same request again --------------------------------------------------------------------------------
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 @pytest.mark.parametrize("size", [0, 1, 8192])
 def test_body_is_sent_again(group: Group, client: Client, coding: str, size: int) -> None:
@@ -234,7 +234,7 @@ def test_large_body_goes_to_the_next_target_after_a_refusal(group: Group, client
     assert len(good.requests[0][1]) == LARGE
 
 
-# --- stale connections -----------------------------------------------------------------------------------------------
+# --- stale connections -------------------------------------------------------------------------------------
 def close_after_one(connection: Connection) -> None:
     """Answer one request and promise to keep the connection; close it when the next request comes."""
     connection.read_request()
@@ -274,8 +274,8 @@ def test_closed_idle_connection_is_not_used(
         wait_for(idle, what="the closed connection has left the pool")
 
 
-# --- connecting ------------------------------------------------------------------------------------------------------
-@pytest.fixture()
+# --- connecting --------------------------------------------------------------------------------------------
+@pytest.fixture
 def full_backlog() -> Iterator[int]:
     """A port on which connecting neither succeeds nor fails."""
     with socket.socket() as listener, ExitStack() as stack:

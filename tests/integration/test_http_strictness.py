@@ -1,4 +1,4 @@
-"""Messages that two servers could read differently are refused: right status, closed connection, nothing forwarded."""
+"""What two servers could read differently is refused: right status, closed connection, nothing forwarded."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ REFUSED_BODIES: dict[str, bytes] = {
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(shared_gateway: Gateway) -> Client:
     return Client(shared_gateway.proxy_port)
 
@@ -237,7 +237,7 @@ def test_refused_body_that_streams_already(upstream: StartUpstream, client: Clie
     assert behind.requests == []
 
 
-# --- names that could be read as another -----------------------------------------------------------------------------
+# --- names that could be read as another -------------------------------------------------------------------
 OWN_NAMES = [
     "X-Real-IP",
     "X-Forwarded-For",

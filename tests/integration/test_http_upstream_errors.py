@@ -1,4 +1,4 @@
-"""Upstreams that fail at each stage: 502 while nothing has been sent to the client, else a response that is cut off."""
+"""Upstreams that fail at each stage: 502 while nothing has reached the client, else a cut-off response."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(shared_gateway: Gateway) -> Client:
     return Client(shared_gateway.proxy_port)
 
@@ -109,7 +109,7 @@ def test_malformed_interim_response(upstream: StartUpstream, client: Client) -> 
     check_502(client)
 
 
-# --- closing and resetting -------------------------------------------------------------------------------------------
+# --- closing and resetting ---------------------------------------------------------------------------------
 BEFORE: dict[str, bytes] = {
     "before the head": b"",
     "in the status line": b"HTTP/1.1 20",
@@ -159,7 +159,7 @@ def test_ended_before_the_response(upstream: StartUpstream, client: Client, stag
 def test_ended_within_the_response(
     upstream: StartUpstream, client: Client, stage: str, how: str, version: int
 ) -> None:
-    """Never a response that looks complete: a 502, or one that is visibly cut off, for HTTP/1.0 by a reset."""
+    """Never a response that looks complete: a 502, or one that is cut off, for HTTP/1.0 by a reset."""
     behind = upstream(ending(WITHIN[stage], how), retries=0)
     client.send(b"GET / HTTP/1.%d\r\nHost: a\r\n\r\n" % version)
     try:

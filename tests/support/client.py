@@ -1,4 +1,4 @@
-"""A client that sees every byte of a connection: what it sends is exactly what the test says, what it reads is checked
+"""A client that sees every byte of a connection: it sends what the test says, and checks what it reads
 against the framing rules of HTTP/1.1 (RFC 9112).
 """
 
@@ -70,7 +70,7 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 
-    # --- sending -----------------------------------------------------------------------------------------------------
+    # --- sending -------------------------------------------------------------------------------------------
     def send(self, data: bytes) -> Client:
         self.socket.sendall(data)
         return self
@@ -95,7 +95,7 @@ class Client:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
-    # --- reading -----------------------------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------------------
     def fill(self) -> bool:
         """Wait for more bytes; False at the end of the stream."""
         piece = self.socket.recv(1 << 20)
@@ -216,9 +216,10 @@ class Client:
     def expect_close(self) -> None:
         """The gateway sends no more and closes (or resets) the connection."""
         try:
-            assert self.rest() == b""
+            rest = self.rest()
         except CutOffError as error:
-            assert error.received == b"", error.received
+            rest = error.received
+        assert rest == b""
 
     def expect_open(self) -> None:
         """Nothing to read now, not even the end of the stream."""
@@ -229,7 +230,7 @@ class Client:
         """Whether nothing comes for so long."""
         return self.buffer == b"" and not select.select([self.socket], [], [], seconds)[0]
 
-    # --- lifetime ----------------------------------------------------------------------------------------------------
+    # --- lifetime ------------------------------------------------------------------------------------------
     def close(self) -> None:
         self.socket.close()
 
@@ -248,7 +249,7 @@ def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
 
 
 def fill_socket(sock: socket.socket, piece: bytes, *, pause: float = 0.3, most: int = 1 << 30) -> int:
-    """Send `piece` again and again until the other side takes nothing for `pause` seconds; returns the bytes sent."""
+    """Send `piece` again and again until the other side takes nothing for `pause` seconds. Bytes sent."""
     sent = 0
     sock.setblocking(False)
     last = time.monotonic()

@@ -1,7 +1,7 @@
-"""Kong's recorded scenarios without an Admin API that writes: their Admin steps become POST /config documents.
+"""Kong's recorded scenarios without an Admin API that writes: Admin steps become POST /config documents.
 
-The material and its runner lie outside the project, in ../shared/conformance (its README.md says what a step is). The
-runner's own functions send the requests and compare the answers.
+The material and its runner lie outside the project, in ../shared/conformance (its README.md says what a step
+is). The runner's own functions send the requests and compare the answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def load_runner() -> ModuleType:
 
 
 class LabellingSocket:
-    """A connection of the recorded backend that sees each request with a further header, as if a plugin had added it.
+    """A connection of the recorded backend that sees a further header, as if a plugin had added it.
 
     The gateway sends a head in one piece, so a piece that begins with a request line begins a request.
     """
@@ -82,7 +82,7 @@ class LabellingBackend:
 
 
 class AdminTranslator:
-    """Keeps the entities that Admin steps would have written and posts them as one document after each step."""
+    """Keeps the entities that Admin steps would have written; posts them as one document after each step."""
 
     def __init__(self, gateway: Gateway, backend: ModuleType, backend_port: int) -> None:
         self.gateway = gateway
@@ -147,7 +147,7 @@ class AdminTranslator:
         return entity
 
     def add_plugin(self, route: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """request-transformer that marks a route is played by a backend that adds the mark; others are left out."""
+        """A request-transformer that marks a route becomes a backend that does so; others are left out."""
         if body["name"] == "request-transformer":
             (header,) = body["config"]["add"]["headers"]
             route_id = self.find("routes", route)["id"]
@@ -175,7 +175,7 @@ class AdminTranslator:
 
 
 def translating_target(runner: ModuleType, gateway: Gateway, ports: list[int]) -> Any:
-    """A `Target` of the runner whose Admin steps go through an AdminTranslator and that never waits blindly."""
+    """A `Target` of the runner whose Admin steps go through an AdminTranslator; it never waits blindly."""
     translator = AdminTranslator(gateway, runner.backend_mod, ports[0])
 
     class TranslatingTarget(runner.Target):  # type: ignore[name-defined,misc]

@@ -40,9 +40,9 @@ def wait_for(condition: Callable[[], T], *, seconds: float = 10.0, what: str = "
 
 
 class Gateway:
-    """`gateway start` in the foreground with its own prefix, ports and environment; use it as a context manager.
+    """`gateway start` in the foreground with its own prefix, ports and environment. Context manager.
 
-    `settings` are given without prefix in lower case (worker_processes=2); `config` is a declarative document.
+    `settings`: without prefix in lower case (worker_processes=2); `config`: a declarative document.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, **settings: object) -> None:
@@ -150,7 +150,7 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # --- looking inside ----------------------------------------------------------------------------------------------
+    # --- looking inside ------------------------------------------------------------------------------------
     def family(self) -> list[psutil.Process]:
         """Control process and workers."""
         assert self.process is not None
@@ -168,7 +168,7 @@ class Gateway:
     def worker_pids(self) -> list[int]:
         return [w["pid"] for w in self.status()["workers"] if w["state"] == "serving"]
 
-    # --- talking to it -----------------------------------------------------------------------------------------------
+    # --- talking to it -------------------------------------------------------------------------------------
     @staticmethod
     def call(
         port: int, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

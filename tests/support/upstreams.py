@@ -39,7 +39,7 @@ class Connection:
         return piece
 
     def read_request(self) -> tuple[bytes, bytes]:
-        """The next head and its body, noted in the upstream's `requests`; two times b"" at the end of the stream."""
+        """The next head and its body, noted in the upstream's `requests`; b"" twice at the stream's end."""
         head = self.read_head()
         if not head:
             return b"", b""
@@ -63,7 +63,10 @@ class Connection:
     def read_body(self, head: bytes) -> bytes:
         """The body that `head` announces, decoded."""
         if length := re.search(rb"(?im)^content-length:\s*(\d+)", head):
-            return self.read_exactly(int(length[1]))
+            body = self.read_exactly(int(length[1]))
+            if len(body) < int(length[1]):
+                raise ConnectionError("the request was cut off")
+            return body
         if not re.search(rb"(?im)^transfer-encoding:\s*chunked", head):
             return b""
         body = b""
@@ -176,7 +179,7 @@ def serve_echo(connection: Connection) -> None:
 
 
 def serve_raw(*answers: bytes, close: bool = False) -> Handler:
-    """Answer the requests of a connection with these bytes in turn, the last one for ever; optionally close after each."""
+    """Answer a connection's requests with these bytes in turn, the last one for ever; or close after each."""
 
     def handler(connection: Connection) -> None:
         turn = 0
