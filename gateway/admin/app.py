@@ -23,5 +23,6 @@ def admin_app(plane: ControlPlane) -> KongApi:
             *status_endpoints(plane),
             *config_endpoints(plane),
             *metrics_endpoints(plane),
-        ]
+        ],
+        lambda: plane.settings,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from .responses import ApiError, html_error, invalid_media_type, message_response
 
@@ -70,6 +71,16 @@ async def read_limited(request: Request, limit: int) -> bytes:
     if size > limit:
         raise ApiError(html_error(413, "413 Request Entity Too Large"))
     return b"".join(chunks)
+
+
+async def discard_body(request: Request) -> None:
+    """Read a body that nobody wants, so that its sender comes to read the answer."""
+    size = 0
+    with suppress(ClientDisconnect):
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > DISCARD_LIMIT:
+                return
 
 
 def json_fields(raw: bytes) -> dict[str, Any]:

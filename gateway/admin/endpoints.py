@@ -17,7 +17,19 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from .responses import SERVER, ApiError, html_error, method_not_allowed, not_found, unexpected_error
+from gateway.settings import Settings
+
+from .bodies import discard_body
+from .browsers import refusal
+from .responses import (
+    SERVER,
+    ApiError,
+    html_error,
+    message_response,
+    method_not_allowed,
+    not_found,
+    unexpected_error,
+)
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +87,9 @@ class EndpointApp:
 class KongApi:
     """The outermost ASGI application of the Admin and status listeners."""
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], settings: Callable[[], Settings]) -> None:
+        """`settings` gives the current ones."""
+        self._settings = settings
         routes = [Route(endpoint.path, EndpointApp(endpoint)) for endpoint in endpoints]
         self._router = Router(routes, redirect_slashes=False, default=unknown_path)
 
@@ -83,7 +97,8 @@ class KongApi:
         if scope["type"] != "http":
             return  # no websockets here, and the server is told that there is no lifespan
         started = time.perf_counter()
-        origin = header(scope, b"origin")
+        refused = refusal(scope, self._settings())
+        sharing = [] if refused else sharing_headers(header(scope, b"origin"))
         begun = False
 
         async def send_with_headers(message: Message) -> None:
@@ -91,13 +106,21 @@ class KongApi:
             if message["type"] == "http.response.start":
                 begun = True
                 latency = int((time.perf_counter() - started) * 1000)
-                message["headers"] = [*message.get("headers", ()), *common_headers(origin, latency)]
+                message["headers"] = [*message.get("headers", ()), *common_headers(latency), *sharing]
             await send(message)
 
         if scope["method"] == "TRACE":
             # Kong's web server refuses TRACE before any of Kong's code runs, hence without Kong's header
             # fields.
             await html_error(405, "405 Not Allowed")(scope, receive, send)
+            return
+        if refused:
+            log.warning("%s %s refused: %s", scope["method"], scope["path"], refused)
+            await discard_body(Request(scope, receive))
+            response = message_response(403, refused)
+            await (without_body(response) if scope["method"] == "HEAD" else response)(
+                scope, receive, send_with_headers
+            )
             return
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
             scope = {**scope, "path": scope["path"][:-1]}
@@ -121,11 +144,17 @@ def without_body(response: Response) -> Response:
     return response
 
 
-def common_headers(origin: bytes | None, latency_ms: int) -> list[tuple[bytes, bytes]]:
+def common_headers(latency_ms: int) -> list[tuple[bytes, bytes]]:
     """The fields of every answer of Kong's Admin API."""
     return [
         (b"server", SERVER.encode()),
         (b"x-kong-admin-latency", str(latency_ms).encode()),
+    ]
+
+
+def sharing_headers(origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    """By which a browser lets a page of `origin` see the answer. Without an origin Kong sends them too."""
+    return [
         (b"access-control-allow-origin", origin or b"*"),
         (b"access-control-allow-credentials", b"true"),
     ]

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from gateway.admin.app import admin_app
+from gateway.admin.browsers import bound_to
 from gateway.listening import ListenError
 from gateway.logs import reopen_log
 from gateway.run_directory import RunDirectory, read_json, write_json
@@ -187,7 +188,7 @@ class ControlProcess:
             for listener in listeners:
                 while not self._stop.is_set():
                     try:
-                        servers.start(app, listener)
+                        servers.start(bound_to(app, listener), listener)
                         break
                     except ListenError as error:
                         if self._is_first:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def status_app(plane: ControlPlane) -> KongApi:
     """The application of the status listener."""
-    return KongApi([*status_endpoints(plane), *metrics_endpoints(plane)])
+    return KongApi([*status_endpoints(plane), *metrics_endpoints(plane)], lambda: plane.settings)
 
 
 def status_endpoints(plane: ControlPlane) -> list[Endpoint]:

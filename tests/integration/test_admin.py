@@ -83,16 +83,17 @@ def test_a_refused_configuration_leaves_traffic_alone(gateway: Gateway, upstream
         assert after[name] == before[name]
 
 
-def test_bodies_beyond_the_limit_get_an_answer(gateway: Gateway) -> None:
+@pytest.mark.parametrize(("host", "status"), [(b"localhost", b"413"), (b"evil.test", b"403")])
+def test_bodies_beyond_the_limit_get_an_answer(gateway: Gateway, host: bytes, status: bytes) -> None:
     size = 11 << 20
     with socket.create_connection(("127.0.0.1", gateway.admin_port), timeout=20) as connection:
         connection.sendall(
-            b"POST /config HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/yaml\r\n"
-            b"Content-Length: %d\r\n\r\n" % size
+            b"POST /config HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: text/yaml\r\n"
+            b"Content-Length: %d\r\n\r\n" % (host, size)
         )
         for _ in range(11):
             connection.sendall(b"#" * (1 << 20))
-        assert read_all(connection).startswith(b"HTTP/1.1 413 ")
+        assert read_all(connection).startswith(b"HTTP/1.1 %s " % status)
 
 
 def test_loads_at_the_same_time(gateway: Gateway, upstream: Upstream) -> None:
@@ -333,3 +334,25 @@ def test_traffic_follows_the_addresses_of_a_name() -> None:
             wait_for(lambda: len(names.zone.questions) > asked, what="a question without an answer")
             assert gateway.request("/")[2] == b"two"
     names.stop()
+
+
+# --- browsers --------------------------------------------------------------------------------------------
+
+
+def test_pages_of_other_sites_and_rebound_names_are_refused(gateway: Gateway) -> None:
+    before = gateway.status()["configuration_number"]
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    own = f"127.0.0.1:{gateway.admin_port}"
+    for headers, setting in (
+        ({"Origin": "http://evil.test"}, "ADMIN_ORIGINS"),
+        ({"Sec-Fetch-Site": "cross-site"}, "ADMIN_ORIGINS"),
+        ({"Host": "evil.test", "Origin": "http://evil.test"}, "ADMIN_HOSTS"),
+    ):
+        for port in (gateway.admin_port, gateway.status_port):
+            status, answer_headers, body = gateway.call(port, "GET", "/status", None, headers)
+            assert (status, setting in json.loads(body)["message"]) == (403, True)
+            assert "Access-Control-Allow-Origin" not in answer_headers
+        status, answer = admin(gateway, "POST", "/config", b"config=%7B%7D", {**form, **headers})
+        assert (status, setting in answer["message"]) == (403, True)
+    assert gateway.status()["configuration_number"] == before
+    assert admin(gateway, "GET", "/", None, {"Origin": f"http://{own}"})[0] == 200
