@@ -4,7 +4,6 @@ file."""
 from gateway.store.check import check_file
 from gateway.store.configuration import EMPTY_HASH, Configuration
 from gateway.store.declarative import (
-    Parsed,
     content_hash,
     load_declarative,
     load_declarative_document,
@@ -13,6 +12,7 @@ from gateway.store.declarative import (
 )
 from gateway.store.declarative_errors import DeclarativeError
 from gateway.store.export import export_declarative
+from gateway.store.loader import Parsed
 
 __all__ = (
     "EMPTY_HASH",
