@@ -40,7 +40,8 @@ from native.memory cimport (
     slab_take,
 )
 from native.snapshot cimport LiveSettings, snapshot_settings
-from native.sockets cimport accept_from, end_sending, receive
+from native.sockets cimport accept_from
+from native.stream cimport stream_end_sending, stream_receive
 
 cdef enum:
     ACCEPTS_PER_ROUND = 64
@@ -239,9 +240,8 @@ cdef void on_linger_ready(Endpoint* endpoint) noexcept nogil:
     cdef int64_t count
     cdef int _turn
     for _turn in range(16):
-        count = receive(endpoint.fd, waste, sizeof(waste))
+        count = stream_receive(endpoint, waste, sizeof(waste))
         if count == -EAGAIN:
-            endpoint.readable = 0
             return
         if count <= 0:
             client_close(client)
@@ -263,7 +263,7 @@ cdef void client_linger(Downstream* client) noexcept nogil:
     buffer_give(&worker.buffers, client.input)
     client.input = NULL
     client.requests = 0
-    end_sending(client.endpoint.fd)
+    stream_end_sending(&client.endpoint)
     client.endpoint.on_ready = on_linger_ready
     client.endpoint.timer.on_expire = on_linger_timeout
     timer_set(&worker.loop, &client.endpoint.timer, worker.loop.now_ms + settings_of(worker).lingering_timeout_ms)
@@ -347,7 +347,6 @@ cdef void on_client_ready(Endpoint* endpoint) noexcept nogil:
     cdef Downstream* client = <Downstream*> endpoint
     cdef Worker* worker = <Worker*> endpoint.owner
     cdef Buffer* input
-    cdef uint32_t room
     cdef int64_t count
     if client.state == CLIENT_IDLE and client.input != NULL and buffer_length(client.input) > 0:
         # a pipelined request came along with the one before
@@ -360,17 +359,12 @@ cdef void on_client_ready(Endpoint* endpoint) noexcept nogil:
             drop_client(client)
             return
         input = client.input
-        room = buffer_room(input)
-        count = receive(endpoint.fd, &input.data[0] + input.end, room)
+        count = stream_receive(endpoint, &input.data[0] + input.end, buffer_room(input))
         if count == -EAGAIN:
-            endpoint.readable = 0
             break
         if count <= 0:
             drop_client(client)
             return
-        # a short read means that the socket is empty, unless the end of the stream is still to be read
-        if <uint32_t> count < room and not endpoint.peer_closed:
-            endpoint.readable = 0
         input.end += <uint32_t> count
         if parse_input(client):
             return

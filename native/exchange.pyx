@@ -41,7 +41,8 @@ from native.snapshot cimport (
     snapshot_service,
     snapshot_text,
 )
-from native.sockets cimport close_with_reset, end_sending, is_quiet, socket_error, unsent_bytes
+from native.sockets cimport close_with_reset, socket_error, unsent_bytes
+from native.stream cimport stream_end_sending, stream_is_quiet
 from native.text cimport is_text, put_text
 from native.tunnel cimport begin_tunnel
 from native.uri cimport normalize_path
@@ -295,7 +296,7 @@ cdef int collect_body(Exchange* exchange, int progress) noexcept nogil:
         if progress == BODY_CLIENT_GONE and exchange.flags & EXCHANGE_RESPONSE_STARTED:
             # it may have stopped because of this response, and wait for its end
             stop_request(exchange)
-            end_sending(exchange.upstream.endpoint.fd)
+            stream_end_sending(&exchange.upstream.endpoint)
             return ALIVE
         if progress == BODY_CLIENT_GONE or exchange.flags & EXCHANGE_RESPONSE_STARTED:
             abort_exchange(exchange)
@@ -364,7 +365,7 @@ cdef Upstream* connection_to_peer(Exchange* exchange) noexcept nogil:
         upstream = pool_take(exchange.worker, exchange.peer)
         if upstream == NULL:
             return pool_connect(exchange.worker, exchange.peer)
-        if is_idempotent(exchange) or is_quiet(upstream.endpoint.fd):
+        if is_idempotent(exchange) or stream_is_quiet(&upstream.endpoint):
             return upstream
         upstream_close(exchange.worker, upstream)
 

@@ -14,7 +14,8 @@ from native.connection cimport (
 from native.loop cimport Endpoint, Timer, loop_add, loop_forget, timer_remove, timer_set
 from native.memory cimport buffer_give, slab_give, slab_take
 from native.snapshot cimport LiveSettings, snapshot_settings
-from native.sockets cimport connect_to, is_quiet
+from native.sockets cimport connect_to
+from native.stream cimport stream_is_quiet
 
 cdef const LiveSettings* settings_of(Worker* worker) noexcept nogil:
     return snapshot_settings(worker.configuration.base)
@@ -83,7 +84,7 @@ cdef void unlink_idle(Worker* worker, Upstream* upstream) noexcept nogil:
 
 cdef void on_idle_ready(Endpoint* endpoint) noexcept nogil:
     """An idle connection has nothing to say: the peer closed it, or sent bytes nobody asked for."""
-    if endpoint.failed or endpoint.peer_closed or (endpoint.readable and not is_quiet(endpoint.fd)):
+    if endpoint.failed or endpoint.peer_closed or (endpoint.readable and not stream_is_quiet(endpoint)):
         upstream_close(<Worker*> endpoint.owner, <Upstream*> endpoint)
     else:
         endpoint.readable = 0                            # left over from a read that filled its buffer
@@ -169,7 +170,7 @@ cdef void pool_give(Worker* worker, Upstream* upstream) noexcept nogil:
     upstream.exchange = NULL
     if upstream.endpoint.failed or upstream.endpoint.peer_closed or settings.upstream_pool_size == 0 \
             or (settings.upstream_max_requests and upstream.requests >= settings.upstream_max_requests) \
-            or (upstream.endpoint.readable and not is_quiet(upstream.endpoint.fd)):
+            or (upstream.endpoint.readable and not stream_is_quiet(&upstream.endpoint)):
         # the last: bytes behind the response, still in the socket, would be read as the next one
         upstream_close(worker, upstream)
         return

@@ -14,7 +14,8 @@ from native.connection cimport (
 from native.downstream cimport ensure_input_room
 from native.http1 cimport BODY_CHUNKED, BODY_LENGTH, CHUNK_DONE, CHUNK_ERROR, chunk_decode
 from native.memory cimport LARGE_BUFFER, Buffer, buffer_length, buffer_room, buffer_take
-from native.sockets cimport iovec, receive, transmit, transmit_pieces
+from native.sockets cimport iovec
+from native.stream cimport stream_receive, stream_send_pieces
 from native.text cimport format_hex
 
 cdef enum:
@@ -145,14 +146,11 @@ cdef int receive_body(Exchange* exchange) noexcept nogil:
         # a piece that is being sent in chunked coding must not grow
         if room == 0 or exchange.segment_framed:
             return BODY_FULL
-        count = receive(client.endpoint.fd, &body.data[0] + body.end, room)
+        count = stream_receive(&client.endpoint, &body.data[0] + body.end, room)
         if count == -EAGAIN:
-            client.endpoint.readable = 0
             return BODY_WAITING
         if count <= 0:
             return BODY_CLIENT_GONE
-        if <uint32_t> count < room and not client.endpoint.peer_closed:
-            client.endpoint.readable = 0
         if exchange.request.body_kind == BODY_CHUNKED:
             result = take_chunks(exchange, <uint32_t> count)
             if result != BODY_WAITING:
@@ -208,9 +206,7 @@ cdef int64_t send_pieces(Exchange* exchange) noexcept nogil:
     add_piece(pieces, &count, exchange.prefix, exchange.prefix_length, &skip)
     add_piece(pieces, &count, exchange.segment, exchange.segment_length, &skip)
     add_piece(pieces, &count, exchange.suffix, exchange.suffix_length, &skip)
-    if count == 1:
-        return transmit(exchange.upstream.endpoint.fd, pieces[0].iov_base, <uint32_t> pieces[0].iov_len)
-    return transmit_pieces(exchange.upstream.endpoint.fd, pieces, count)
+    return stream_send_pieces(&exchange.upstream.endpoint, pieces, count)
 
 
 cdef void reuse_body_buffer(Exchange* exchange) noexcept nogil:
@@ -253,13 +249,10 @@ cdef int send_request(Exchange* exchange) noexcept nogil:
             return SEND_BLOCKED
         count = send_pieces(exchange)
         if count == -EAGAIN:
-            upstream.endpoint.writable = 0
             return SEND_BLOCKED
         if count < 0:
             return SEND_FAILED
         exchange.flags |= EXCHANGE_ANY_SENT
-        if <uint64_t> count < <uint64_t> head_left + body_left:
-            upstream.endpoint.writable = 0
         if <uint64_t> count <= head_left:
             exchange.request_out_sent += <uint32_t> count
         else:

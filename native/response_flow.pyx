@@ -26,7 +26,8 @@ from native.http1 cimport (
 )
 from native.memory cimport LARGE_BUFFER, Buffer, buffer_length, buffer_room, buffer_take
 from native.response_head cimport reserve_out
-from native.sockets cimport iovec, receive, transmit, transmit_pieces
+from native.sockets cimport iovec
+from native.stream cimport stream_receive, stream_send_pieces
 from native.text cimport format_hex, put, put_text
 
 cdef enum:
@@ -38,7 +39,6 @@ cdef int64_t receive_more(Exchange* exchange) noexcept nogil:
     """recv into upstream.input. Bytes, 0 at the end of the stream, or -errno; -EAGAIN when there is nothing."""
     cdef Upstream* upstream = exchange.upstream
     cdef Buffer* input = upstream.input
-    cdef uint32_t room
     cdef int64_t count
     if not upstream.endpoint.readable:
         return -EAGAIN
@@ -46,14 +46,9 @@ cdef int64_t receive_more(Exchange* exchange) noexcept nogil:
         upstream.input = input = buffer_take(&exchange.worker.buffers, LARGE_BUFFER)
         if input == NULL:
             return -1
-    room = buffer_room(input)
-    count = receive(upstream.endpoint.fd, &input.data[0] + input.end, room)
-    if count == -EAGAIN:
-        upstream.endpoint.readable = 0
-    elif count > 0:
+    count = stream_receive(&upstream.endpoint, &input.data[0] + input.end, buffer_room(input))
+    if count > 0:
         input.end += <uint32_t> count
-        if <uint32_t> count < room and not (upstream.endpoint.peer_closed or upstream.endpoint.failed):
-            upstream.endpoint.readable = 0
     return count
 
 
@@ -229,7 +224,6 @@ cdef bint flush_pending(Exchange* exchange) noexcept nogil:
 cdef int64_t send_to_client(Exchange* exchange, uint32_t out_length) noexcept nogil:
     cdef iovec pieces[3]
     cdef int count = 0
-    cdef int fd = exchange.client.endpoint.fd
     cdef Buffer* input
     if out_length:
         pieces[0].iov_base = &exchange.out.data[0] + exchange.out.start
@@ -244,9 +238,7 @@ cdef int64_t send_to_client(Exchange* exchange, uint32_t out_length) noexcept no
         pieces[count].iov_base = <void*> exchange.relay_suffix
         pieces[count].iov_len = exchange.relay_suffix_length
         count += 1
-    if count == 1:
-        return transmit(fd, pieces[0].iov_base, <uint32_t> pieces[0].iov_len)
-    return transmit_pieces(fd, pieces, count)
+    return stream_send_pieces(&exchange.client.endpoint, pieces, count)
 
 
 cdef int flush_client(Exchange* exchange) noexcept nogil:
@@ -262,14 +254,11 @@ cdef int flush_client(Exchange* exchange) noexcept nogil:
             return FLUSH_BLOCKED
         count = send_to_client(exchange, out_length)
         if count == -EAGAIN:
-            exchange.client.endpoint.writable = 0
             return FLUSH_BLOCKED
         if count < 0:
             return FLUSH_FAILED
         exchange.response_bytes += <uint64_t> count
         left = <uint64_t> count
-        if left < wanted:
-            exchange.client.endpoint.writable = 0
         if left < out_length:
             exchange.out.start += <uint32_t> left
             continue

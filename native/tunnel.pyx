@@ -16,7 +16,7 @@ from native.downstream cimport set_client_state
 from native.loop cimport Endpoint, Timer, loop_run_again, timer_set
 from native.memory cimport LARGE_BUFFER, Buffer, buffer_give, buffer_length, buffer_room, buffer_take
 from native.response_head cimport reserve_out
-from native.sockets cimport end_sending, receive, transmit
+from native.stream cimport stream_end_sending, stream_receive, stream_send
 from native.text cimport put
 
 cdef enum:
@@ -38,9 +38,8 @@ cdef int flush(Buffer* buffer, Endpoint* target, uint64_t* moved) noexcept nogil
     while buffer_length(buffer) > 0:
         if not target.writable:
             return PUMP_BLOCKED
-        count = transmit(target.fd, &buffer.data[0] + buffer.start, buffer_length(buffer))
+        count = stream_send(target, &buffer.data[0] + buffer.start, buffer_length(buffer))
         if count == -EAGAIN:
-            target.writable = 0
             return PUMP_BLOCKED
         if count < 0:
             return PUMP_UNWANTED
@@ -54,7 +53,6 @@ cdef int flush(Buffer* buffer, Endpoint* target, uint64_t* moved) noexcept nogil
 cdef int pump(Endpoint* source, Endpoint* target, Buffer* buffer, uint64_t* moved) noexcept nogil:
     """Move bytes from source to target until one of them blocks."""
     cdef int64_t count
-    cdef uint32_t room
     cdef int _turn, result
     for _turn in range(RELAY_BUDGET):
         result = flush(buffer, target, moved)
@@ -62,20 +60,16 @@ cdef int pump(Endpoint* source, Endpoint* target, Buffer* buffer, uint64_t* move
             return result
         if not source.readable:
             return PUMP_BLOCKED
-        room = buffer_room(buffer)
-        count = receive(source.fd, &buffer.data[0], room)
+        count = stream_receive(source, &buffer.data[0], buffer_room(buffer))
         if count == -EAGAIN:
-            source.readable = 0
             return PUMP_BLOCKED
         if count < 0:
             return PUMP_FAILED
         if count == 0:
             source.readable = 0
-            end_sending(target.fd)
+            stream_end_sending(target)
             return PUMP_ENDED
         buffer.end = <uint32_t> count
-        if <uint32_t> count < room and not source.peer_closed:
-            source.readable = 0
     return PUMP_BUSY
 
 
