@@ -31,6 +31,30 @@ def test_logs_on_a_full_disk(backend: Backend, thread: EventLoopThread) -> None:
         assert gateway.process.wait(10) == 0
 
 
+def test_log_rotation_under_load(backend: Backend, thread: EventLoopThread) -> None:
+    """No line is lost while the file is moved away, and the old one is let go."""
+    with TidyGateway(one_service(backend.port), worker_processes=2) as gateway:
+        log = gateway.prefix / "access.log"
+        with Load(thread, gateway.proxy_port) as load:
+            for number in range(5):
+                wait_for(more_requests(load, 100), what="requests")
+                log.rename(log.with_name(f"access.{number}"))
+                assert gateway.process is not None
+                gateway.process.send_signal(signal.SIGUSR1)
+                wait_for(log.exists, what="a new file")
+            report = load.stop()
+        report.check()
+        files = [log, *gateway.prefix.glob("access.[0-9]")]
+
+        def lines() -> int:
+            return sum(file.read_bytes().count(b"GET /load") for file in files)
+
+        wait_for(lambda: lines() == report.succeeded, what="a line for each request")
+        held = {Path(file.path) for pid in gateway.worker_pids() for file in psutil.Process(pid).open_files()}
+        assert log in held
+        assert not held & set(files[1:])
+
+
 def test_a_log_that_nobody_reads(backend: Backend, thread: EventLoopThread, tmp_path: Path) -> None:
     """A pipe that is full: lines are dropped and counted, requests and the end do not wait for it."""
     pipe = tmp_path / "access.pipe"

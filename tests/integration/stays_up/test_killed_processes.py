@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -119,6 +120,35 @@ def control_is_another(gateway: Gateway, pid: int) -> bool:
     except (OSError, ValueError):
         return False
     return status["control"]["pid"] != pid and admin == 200 and ready == 200
+
+
+def test_paused_worker_fails_no_request(gateway: Gateway, thread: EventLoopThread) -> None:
+    """A worker that gets no processor for a while (a frozen machine) goes on where it was."""
+    victim = gateway.worker_pids()[0]
+    with Load(thread, gateway.proxy_port, connections=16) as load:
+        wait_for(more_requests(load, 100), what="requests before")
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            wait_for(more_requests(load, 300), what="requests of the other worker")
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        wait_for(more_requests(load, 300), what="requests afterwards")
+        load.stop().check()
+    assert victim in gateway.worker_pids()
+
+
+def test_reload_while_the_control_process_is_away(gateway: Gateway, backend: Backend) -> None:
+    """The reload waits for it instead of being lost."""
+    document = one_service(backend.port)
+    document["services"][0]["routes"][0]["paths"] = ["/from-the-file"]
+    gateway.config_path.write_text(json.dumps(document))
+    assert gateway.process is not None
+    os.kill(gateway.status()["control"]["pid"], signal.SIGKILL)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: gateway.request("/load")[0] == 404, what="the file's configuration")
+    assert gateway.request("/from-the-file")[0] == 200
+    wait_for(lambda: control_is_another(gateway, 0), what="the control process is back")
+    gateway.configure(one_service(backend.port))
 
 
 def test_hung_control_process_fails_no_request(gateway: Gateway, thread: EventLoopThread) -> None:

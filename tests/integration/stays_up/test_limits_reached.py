@@ -122,7 +122,7 @@ class LimitedGateway(TidyGateway):
 
 
 def test_few_descriptors(backend: Backend, thread: EventLoopThread) -> None:
-    """More clients than descriptors: some wait to be accepted, those that are in work on, nobody is refused."""
+    """More clients than descriptors: some wait to be accepted, those that are in work on, none is refused."""
     with LimitedGateway(one_service(backend.port)) as gateway:
         before = Footprint.of(gateway)
         pauses = workers(gateway)[0]["accept_pauses"]

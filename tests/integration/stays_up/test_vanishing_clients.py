@@ -164,7 +164,7 @@ def gateway(backend: Backend) -> Iterator[Gateway]:
         proxy_access_log="off",
         client_header_timeout=f"{HEADER_TIMEOUT}s",
         client_body_timeout="1s",
-        send_timeout="1s",
+        send_timeout="500ms",
         lingering_timeout="1s",
     ) as running:
         yield running
@@ -299,7 +299,7 @@ def test_clients_that_do_not_read(gateway: Gateway, thread: EventLoopThread) -> 
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
         writer.write(b"GET /size/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (4 * LARGE))
-        await asyncio.wait_for(peer_left(transport), 10)
+        await asyncio.wait_for(peer_left(transport), 20)
         transport.abort()
 
     async def all_at_once() -> None:
