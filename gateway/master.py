@@ -38,7 +38,7 @@ from gateway.settings import (
     load_from,
 )
 from gateway.settings.values import descriptors_needed
-from gateway.supervision import STOP_LIMIT, Child, Generation, ending
+from gateway.supervision import STOP_LIMIT, Child, Generation, Watchdog, ending
 from native.shm import MAX_WORKERS, SharedState, WorkerState
 
 SIGNALS = (
@@ -163,6 +163,7 @@ class Master:
             sockets.close()
             raise StartError(f"cannot make the shared memory: {error.strerror}") from None
         self.shared.master_pid = self._pid
+        self._watchdog = Watchdog(self.shared)
         self.log.notice(
             f"sluicegate {__version__} starts: workers {workers}, prefix {settings.prefix}, "
             f"proxy on {', '.join(sockets.addresses()) or 'no address'}"
@@ -184,9 +185,7 @@ class Master:
         """Fork, and run `body` in the child: it returns the exit code. The child keeps the sockets `lent`."""
         pid = os.fork()
         if pid:
-            child.pid = pid
-            child.started = time.monotonic()
-            child.start_due = None
+            child.has_started(pid)
             return
         code = 1
         try:
@@ -281,6 +280,7 @@ class Master:
             now = time.monotonic()
             for child in self._children():
                 child.enforce(now)
+            self._abort_hanging(now)
             if self._stopping:
                 if not self._advance_stop():
                     return self._exit_code
@@ -301,8 +301,8 @@ class Master:
     def _timeout(self) -> float:
         """Seconds until something is to be done without a signal."""
         now = time.monotonic()
-        due = [child.start_due for child in self._children() if child.start_due is not None]
-        due += [child.leave_by for child in self._children() if child.leave_by is not None and child.pid]
+        due = [moment for child in self._children() for moment in child.deadlines()]
+        due.append(self._watchdog.next_look(self.settings.worker_watchdog_timeout))
         if self._coming and not self._stopping:
             due.append(now + READY_CHECK)
         return max(0.0, min([3600.0, *(moment - now for moment in due)]))
@@ -318,6 +318,15 @@ class Master:
             self._reopen_logs()
 
     # --- deaths -----------------------------------------------------------------------------------
+
+    def _abort_hanging(self, now: float) -> None:
+        """Kill workers that do nothing any more: a new one is to take their share of the connections."""
+        for child in self._watchdog.look(self._workers(), now, self.settings.worker_watchdog_timeout):
+            self.log.crit(
+                f"{child.name} (pid {child.pid}) hangs: no sign of life for {child.silent:g} s "
+                "(WORKER_WATCHDOG_TIMEOUT); killing it"
+            )
+            child.abort(now)
 
     def _reap(self) -> None:
         """Take note of every child that has ended (and reap orphans, if this is a container's first

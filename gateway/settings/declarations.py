@@ -38,6 +38,7 @@ from gateway.settings.values import (
     choice,
     connections_possible,
     duration,
+    duration_or_off,
     header_list,
     number,
     number_or_auto,
@@ -200,6 +201,13 @@ class Settings:
         "0",
         Scope.LIVE,
         "Longest time that replaced workers may take to finish; 0: as long as the requests take",
+    )
+    worker_watchdog_timeout: float = _setting(
+        duration_or_off(1, 86400),
+        "10s",
+        Scope.LIVE,
+        "A worker that does nothing at all for so long hangs: it is killed and started again; 0: never "
+        "(debuggers)",
     )
     mem_cache_size: int = _setting(
         size(1 << 20, 1 << 38), "128m", Scope.RESTART, "Shared memory for cached responses"

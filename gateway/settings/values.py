@@ -169,6 +169,12 @@ def duration(least: float = 0, most: float = 365 * 86400) -> Kind:
     return Kind(parse, f"seconds, or a time with ms, s, m, h or d ('1m30s'), from {least:g} s to {most:g} s")
 
 
+def duration_or_off(least: float, most: float) -> Kind:
+    """Seconds, or 0 for something that is not to happen."""
+    kind = duration(least, most)
+    return Kind(lambda text: 0.0 if _parse_duration(text) == 0 else kind.parse(text), f"0, or {kind.allowed}")
+
+
 def optional_duration(least: float = 0) -> Kind:
     """Seconds, or None for an empty text."""
     kind = duration(least)

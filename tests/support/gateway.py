@@ -39,6 +39,17 @@ def wait_for(condition: Callable[[], T], *, seconds: float = 10.0, what: str = "
         time.sleep(0.01)
 
 
+def is_running(process: int | psutil.Process) -> bool:
+    """Whether a process, or a pid, has not ended. What waits for somebody to reap it (an init that takes its
+    time) has.
+    """
+    try:
+        known = psutil.Process(process) if isinstance(process, int) else process
+        return known.is_running() and known.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Gateway:
     """`gateway start` in the foreground with its own prefix, ports and environment. Context manager.
 
