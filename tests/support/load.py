@@ -74,8 +74,8 @@ async def peer_left(transport: asyncio.Transport) -> None:
 class Backend:
     """An upstream for load: answers 200 with the request's target as body, so that a mix-up is noticed.
 
-    `/slow/<seconds>/...` answers after that time, `/hang` never, `/size/<bytes>` with so many bytes; `/tunnel`
-    switches to WebSocket and sends back what comes, until the client says b"bye".
+    `/slow/<seconds>/...` answers after that time, `/hang` never, `/size/<bytes>` with so many bytes;
+    `/tunnel` switches to WebSocket and sends back what comes, until the client says b"bye".
     """
 
     def __init__(self, thread: EventLoopThread) -> None:
@@ -288,9 +288,8 @@ class Load:
     async def _client(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._stopping:
-            connection = _ClientConnection(self)
             try:
-                await loop.create_connection(lambda made=connection: made, HOST, self._port)
+                _, connection = await loop.create_connection(_ClientConnection, HOST, self._port)
             except OSError as error:
                 self.fail(0, f"no connection: {error}")
                 await asyncio.sleep(0.05)
@@ -351,8 +350,7 @@ class _ClientConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, load: Load) -> None:
-        self._load = load
+    def __init__(self) -> None:
         self._buffer = bytearray()
         self._answer: asyncio.Future[Answer] | None = None
         self.port = 0

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
@@ -93,9 +94,7 @@ def test_killed_control_process_fails_no_request(
             requests = gateway.status()["server"]["total_requests"]
             os.kill(control, signal.SIGKILL)
             wait_for(more_requests(load, 100), what="requests while it is away")
-            wait_for(
-                lambda gone=control: control_is_another(gateway, gone), what="the control process is back"
-            )
+            wait_for(partial(control_is_another, gateway, control), what="the control process is back")
             status = gateway.status()
             assert status["configuration_hash"] == live
             assert status["server"]["total_requests"] > requests

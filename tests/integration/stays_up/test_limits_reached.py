@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import resource
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psutil
-import pytest
 
 from tests.support.footprint import Footprint, TidyGateway, at_rest, workers
 from tests.support.gateway import Gateway, one_service, wait_for
@@ -21,6 +19,7 @@ OTHER_DESCRIPTORS = 500
 """of this process, and of a worker beside its clients"""
 MEMORY_PER_CONNECTION = 8 << 10
 """bytes per idle connection that the design allows"""
+FEW_DESCRIPTORS = 256
 REQUEST = b"GET /load HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -73,7 +72,7 @@ def private_bytes(gateway: Gateway) -> int:
 
 
 def test_ten_thousand_connections(
-    backend: Backend, thread: EventLoopThread, record_property: pytest.RecordProperty
+    backend: Backend, thread: EventLoopThread, record_property: Callable[[str, object], None]
 ) -> None:
     count = connections_possible()
     if count < CONNECTIONS:
@@ -100,8 +99,7 @@ def test_ten_thousand_connections(
             with Load(thread, gateway.proxy_port, connections=16) as load:
                 wait_for(more_requests(load, 500), what="requests beside the idle connections")
                 load.stop().check()
-            assert not select.select(idle[::100], [], [], 0)[0] if count <= 1000 else True
-            assert request_on_each(idle) == count
+            assert request_on_each(idle) == count  # none of them was closed
         at_rest(gateway)
         assert Footprint.of(gateway).descriptors == descriptors
         full = private_bytes(gateway)
@@ -114,11 +112,9 @@ def test_ten_thousand_connections(
 class LimitedGateway(TidyGateway):
     """Started with a hard limit of descriptors for each process."""
 
-    descriptors = 256
-
     @property
     def command(self) -> list[str]:
-        return ["sh", "-c", f'ulimit -n {self.descriptors} && exec "$@"', "sh", *super().command]
+        return ["sh", "-c", f'ulimit -n {FEW_DESCRIPTORS} && exec "$@"', "sh", *super().command]
 
 
 def test_few_descriptors(backend: Backend, thread: EventLoopThread) -> None:
@@ -129,12 +125,12 @@ def test_few_descriptors(backend: Backend, thread: EventLoopThread) -> None:
         with clients(gateway.proxy_port, 300) as many:
             wait_for(lambda: workers(gateway)[0]["accept_pauses"] > pauses, what="accepting pauses")
             accepted = workers(gateway)[0]["connections_active"]
-            assert 50 <= accepted <= gateway.descriptors
+            assert 50 <= accepted <= FEW_DESCRIPTORS
             for one in many:
                 one.sendall(REQUEST)
             waiting = set(many)
             # whoever has an answer goes, and makes room for another
-            for _ in itertools.takewhile(lambda _: waiting, range(300)):
+            while waiting:
                 ready, _, _ = select.select(list(waiting), [], [], 10)
                 assert ready, f"{len(waiting)} clients wait in vain"
                 for one in ready:
@@ -143,7 +139,6 @@ def test_few_descriptors(backend: Backend, thread: EventLoopThread) -> None:
                     assert receive_answer(one).startswith(b"HTTP/1.1 200")
                     waiting.discard(one)
                     one.close()
-            assert not waiting
         with Load(thread, gateway.proxy_port, connections=8) as load:
             wait_for(more_requests(load, 100), what="requests afterwards")
             load.stop().check()
@@ -158,7 +153,7 @@ def test_more_connections_allowed_than_descriptors(backend: Backend) -> None:
         with clients(gateway.proxy_port, 400) as many:
             wait_for(lambda: workers(gateway)[0]["accept_pauses"] > 0, what="accepting pauses")
             (worker,) = workers(gateway)
-            assert 100 < worker["connections_active"] < gateway.descriptors - 16
+            assert 100 < worker["connections_active"] < FEW_DESCRIPTORS - 16
             for one in many[:10]:
                 assert request_on_each([one] * 5, at_once=1) == 5
             for one in many[10:300]:

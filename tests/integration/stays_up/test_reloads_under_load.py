@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psutil
@@ -146,6 +147,14 @@ def test_new_generation_of_workers(backend: Backend, thread: EventLoopThread, op
         replace_workers_under_load(gateway, thread)
 
 
+def serve_alone(gateway: Gateway, count: int) -> bool:
+    return len(gateway.worker_pids()) == count
+
+
+def have_ended(processes: list[psutil.Process]) -> bool:
+    return not any(map(is_running, processes))
+
+
 def replace_workers_under_load(gateway: Gateway, thread: EventLoopThread) -> None:
     with (
         Load(thread, gateway.proxy_port, connections=16) as load,
@@ -158,10 +167,8 @@ def replace_workers_under_load(gateway: Gateway, thread: EventLoopThread) -> Non
             gateway.settings["worker_processes"] = count
             finished = gateway.run_command("reload")
             assert finished.returncode == 0, finished.stderr
-            wait_for(lambda n=count: len(gateway.worker_pids()) == n, what=f"{count} new workers")
-            wait_for(
-                lambda old=old: not any(map(is_running, old)), seconds=15, what="the old workers have ended"
-            )
+            wait_for(partial(serve_alone, gateway, count), what=f"{count} new workers")
+            wait_for(partial(have_ended, old), seconds=15, what="the old workers have ended")
         assert gateway.status()["generation"] == 4
         wait_for(more_requests(load, 100), what="requests afterwards")
         for one in (load, newcomers, slow):
@@ -183,7 +190,7 @@ def test_idle_clients_of_replaced_workers_are_let_go(gateway: Gateway) -> None:
         gateway.settings["worker_connections"] = 500
         finished = gateway.run_command("reload")
         assert finished.returncode == 0, finished.stderr
-        wait_for(lambda: not any(map(is_running, old)), seconds=5, what="the old workers have ended")
+        wait_for(partial(have_ended, old), seconds=5, what="the old workers have ended")
         for connection in idle:
             assert connection.recv(4096) == b""
     finally:

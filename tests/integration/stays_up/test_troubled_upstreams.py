@@ -10,6 +10,7 @@ import asyncio
 import collections
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -328,6 +329,10 @@ def test_trouble_again_and_again_needs_no_more_memory(gateway: Gateway, thread: 
     Footprint.of(gateway).check(before)
 
 
+def has_failures(load: Load, count: int) -> bool:
+    return len(load.report.failures) > count
+
+
 def test_killed_and_started_again(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
     """While it is away requests are answered 502, and as soon as it is back they succeed again."""
     before = Footprint.of(gateway)
@@ -335,7 +340,7 @@ def test_killed_and_started_again(gateway: Gateway, backend: Backend, thread: Ev
         with Load(thread, gateway.proxy_port, connections=100) as load:
             wait_for(more_requests(load, 300), what="requests before")
             backend.stop(reset=reset)
-            wait_for(lambda load=load: len(load.report.failures) > 300, what="failures meanwhile")
+            wait_for(partial(has_failures, load, 300), what="failures meanwhile")
             backend.start()
             wait_for(more_requests(load, 300), what="requests again")
             settled = len(load.report.failures)
