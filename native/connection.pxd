@@ -5,8 +5,8 @@
     Upstream    a connection to a peer; in use by one exchange, or idle in its pool
 
 Data flows one way (DESIGN): accept → head → route → connect → send → response head → body → log. The modules are
-called in that order: downstream, exchange, upstream, relay, finish. What must reach back does so through the
-function pointers in Worker.
+called in that order: downstream, exchange, routing, request_head, pool, request_flow, response_head, response_flow,
+completion. What must reach back does so through the function pointers in Worker.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -34,7 +34,7 @@ ctypedef struct Worker
 
 # --- snapshots in use ------------------------------------------------------------------------------------------------
 # One mapped file. The loop thread counts the exchanges that use it; the main thread unmaps it once it is retired and
-# unused (retired and users are only written by the loop thread, read by the main thread).
+# unused. `users` is the loop thread's; `retired` is set by whoever replaces it, and final.
 ctypedef struct MappedSnapshot:
     MappedSnapshot* next         # list of all mapped, kept by the main thread
     const SnapshotHeader* base
@@ -59,18 +59,17 @@ ctypedef struct Listener:
     uint16_t port
     uint8_t shared               # several workers accept from it
     uint8_t tls
-    uint8_t unix_socket
-    uint8_t paused
 
 ctypedef struct Downstream:
     Endpoint endpoint
     Downstream* next_free        # closed in this round, freed at its end
-    Downstream* next_idle        # list of all open connections
-    Downstream* previous_idle
+    Downstream* next_open        # list of all open connections
+    Downstream* previous_open
     Exchange* exchange           # NULL while idle
     Buffer* input                # bytes received and not used up; NULL while idle
     Listener* listener
-    uint64_t requests            # served on this connection
+    uint64_t requests            # served on this connection; while lingering: bytes thrown away
+    uint64_t idle_since_ms
     uint8_t state                # DownstreamState
     uint8_t family               # 4, 6 or 0 (unix socket)
     uint8_t address[16]          # peer's, network order
@@ -122,7 +121,6 @@ cpdef enum ExchangeFlag:
     EXCHANGE_BALANCED = 1024         # the balancer ran: the answer carries proxy headers (Kong)
     EXCHANGE_CONTINUE_SENT = 2048    # 100 Continue went out
     EXCHANGE_LOCAL = 4096            # the answer is the gateway's own
-    EXCHANGE_UPSTREAM_DONE = 8192    # the connection to the upstream has been given back or closed
 
 ctypedef struct Exchange:
     Worker* worker
@@ -136,7 +134,7 @@ ctypedef struct Exchange:
     const PeerSet* peer_set
     const Peer* peer             # of the current try
     uint32_t flags               # ExchangeFlag set
-    uint32_t tries               # connections tried, stale ones not counted
+    uint32_t tries               # failed tries; a kept-alive connection that turned out to be closed is not one
     uint32_t tried_count
     const Peer* tried[MAX_TRIED_PEERS]
 
@@ -144,8 +142,10 @@ ctypedef struct Exchange:
     uint64_t started_ms          # first byte of the head
     uint64_t balanced_ms         # the balancer ran (last try)
     uint64_t head_received_ms    # response head complete
-    uint64_t response_sent_ms
 
+    # What is sent, in this order:
+    #   to the upstream   request_out | prefix  segment  suffix          (head; one piece of body, framed)
+    #   to the client     out | upstream.input[:relay_length] | relay_suffix
     # request
     RequestHead request
     uint8_t* path                # normalised
@@ -225,7 +225,8 @@ ctypedef struct Worker:
     Pool* pool_buckets[POOL_BUCKETS]
     Downstream* closed_clients   # freed at the end of the round
     Upstream* closed_upstreams
-    Downstream* connections      # all open ones
+    Downstream* connections      # all open ones, those that became idle last in front
+    Downstream* oldest_connection
     uint64_t connection_count
     uint64_t connection_limit
     uint64_t idle_upstreams
@@ -238,7 +239,6 @@ ctypedef struct Worker:
     uint32_t command             # atomic: 0 none, 1 drain, 2 stop
     uint8_t phase                # WorkerPhase
     uint8_t accept_paused
-    uint64_t drain_started_ms
     Timer accept_timer           # try to accept again
     Timer drain_timer
     Listener listeners[MAX_LISTENERS]

@@ -46,6 +46,9 @@ from native.stream cimport stream_end_sending, stream_receive
 cdef enum:
     ACCEPTS_PER_ROUND = 64
     ACCEPT_RETRY_MS = 100        # pause after descriptors ran out
+    CLOSED_AT_ONCE = 64          # idle connections closed for want of room, per ACCEPT_RETRY_MS
+    LOOKED_AT = 1024
+    IDLE_GRACE_MS = 2000         # a connection that was idle for less is not closed for others
     LINGER_BYTES = 1048576       # read at most so much from a client that is being closed
 
 
@@ -113,6 +116,9 @@ cdef void on_accept_timer(Timer* timer) noexcept nogil:
     if not worker.accept_paused or worker.phase != PHASE_SERVING:
         return
     if not has_room(worker):
+        close_long_idle(worker)
+        if not worker.accept_paused:                     # closing one began it again
+            return
         timer_set(&worker.loop, timer, worker.loop.now_ms + ACCEPT_RETRY_MS)
         return
     start_accepting(worker)
@@ -167,10 +173,8 @@ cdef void open_client(Worker* worker, Downstream* client, Listener* listener, in
     client.peer_port = port
     memcpy(client.address, address, 16)
     format_peer(client)
-    client.next_idle = worker.connections
-    if worker.connections != NULL:
-        worker.connections.previous_idle = client
-    worker.connections = client
+    client.idle_since_ms = worker.loop.now_ms
+    link_client(worker, client)
     worker.connection_count += 1
     worker.block.connections_accepted += 1
     worker.block.connections_handled += 1
@@ -181,6 +185,47 @@ cdef void open_client(Worker* worker, Downstream* client, Listener* listener, in
         return
     timer_set(&worker.loop, &client.endpoint.timer,
               worker.loop.now_ms + settings_of(worker).client_header_timeout_ms)
+
+
+# --- the list of open connections ------------------------------------------------------------------------------------
+cdef void link_client(Worker* worker, Downstream* client) noexcept nogil:
+    client.previous_open = NULL
+    client.next_open = worker.connections
+    if worker.connections != NULL:
+        worker.connections.previous_open = client
+    else:
+        worker.oldest_connection = client
+    worker.connections = client
+
+
+cdef void unlink_client(Worker* worker, Downstream* client) noexcept nogil:
+    if client.previous_open != NULL:
+        client.previous_open.next_open = client.next_open
+    else:
+        worker.connections = client.next_open
+    if client.next_open != NULL:
+        client.next_open.previous_open = client.previous_open
+    else:
+        worker.oldest_connection = client.previous_open
+
+
+cdef void close_long_idle(Worker* worker) noexcept nogil:
+    """Nobody can be accepted: give up some connections on which nothing has happened for long, the longest first.
+    Else silent clients could keep everybody out until their timeouts."""
+    cdef Downstream* client = worker.oldest_connection
+    cdef Downstream* newer
+    cdef uint32_t closed = 0
+    cdef int _looked_at
+    for _looked_at in range(LOOKED_AT):
+        if client == NULL or closed == CLOSED_AT_ONCE:
+            return
+        newer = client.previous_open
+        if client.state == CLIENT_IDLE and not client.endpoint.readable \
+                and worker.loop.now_ms - client.idle_since_ms >= IDLE_GRACE_MS:
+            client_close(client)
+            worker.block.connections_dropped += 1
+            closed += 1
+        client = newer
 
 
 # --- state and closing -----------------------------------------------------------------------------------------------
@@ -211,12 +256,7 @@ cdef void client_close(Downstream* client) noexcept nogil:
     timer_remove(&worker.loop, &client.endpoint.timer)
     buffer_give(&worker.buffers, client.input)
     client.input = NULL
-    if client.previous_idle != NULL:
-        client.previous_idle.next_idle = client.next_idle
-    else:
-        worker.connections = client.next_idle
-    if client.next_idle != NULL:
-        client.next_idle.previous_idle = client.previous_idle
+    unlink_client(worker, client)
     worker.connection_count -= 1
     worker.block.connections_active = worker.connection_count
     client.next_free = worker.closed_clients
@@ -274,7 +314,7 @@ cdef void close_idle_clients(Worker* worker) noexcept nogil:
     cdef Downstream* client = worker.connections
     cdef Downstream* following
     while client != NULL:
-        following = client.next_idle
+        following = client.next_open
         if client.state == CLIENT_IDLE and not client.endpoint.readable:
             client_close(client)
         client = following
@@ -400,6 +440,10 @@ cdef void exchange_finished(Downstream* client) noexcept nogil:
             client_close(client)
         return
     set_client_state(client, CLIENT_IDLE)
+    client.idle_since_ms = worker.loop.now_ms
+    if worker.connections != client:
+        unlink_client(worker, client)
+        link_client(worker, client)
     client.endpoint.on_ready = on_client_ready
     client.endpoint.timer.on_expire = on_client_timeout
     timer_set(&worker.loop, &client.endpoint.timer, worker.loop.now_ms + settings.keepalive_timeout_ms)

@@ -1,11 +1,11 @@
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from native.answers cimport ANSWER_NEGOTIATED, ANSWER_SERVER, AnswerStyle, build_answer, build_https_redirect
 from native.balancer cimport choose_peer, peer_failed
 from native.client_address cimport find_client_address
 from native.completion cimport abort_exchange, complete_exchange
 from native.connection cimport *
-from native.headers cimport HEADER_CONTENT_TYPE, HEADER_UPGRADE, HEADER_X_FORWARDED_PROTO, HeaderField
+from native.headers cimport HEADER_UPGRADE, HeaderField
 from native.http1 cimport (
     BODY_CHUNKED,
     BODY_LENGTH,
@@ -15,21 +15,19 @@ from native.http1 cimport (
     METHOD_PATCH,
     METHOD_POST,
     METHOD_TRACE,
-    TARGET_ASTERISK,
     response_head_reset,
     chunk_decoder_reset,
 )
 from native.log cimport LOG_ERROR, LOG_INFO, log_error
 from native.loop cimport Endpoint, Timer, loop_run_again, timer_clear, timer_set
-from native.memory cimport buffer_length, buffer_take
+from native.memory cimport buffer_length
 from native.pool cimport pool_connect, pool_take, upstream_close
 from native.request_flow cimport *
 from native.request_head cimport build_request_head
 from native.response_flow cimport *
 from native.response_head cimport build_interim_head, build_response_head, reserve_out
-from native.router cimport RouteQuery, router_match
+from native.routing cimport find_route, find_scheme, is_grpc_request, normalize_request_path
 from native.snapshot cimport (
-    NO_INDEX,
     PEERS_NO_TARGETS,
     PEERS_READY,
     PEERS_RESOLVE_ERROR,
@@ -37,15 +35,12 @@ from native.snapshot cimport (
     PROTOCOL_HTTPS,
     ROUTE_REQUEST_BUFFERING,
     snapshot_peer_set,
-    snapshot_route,
-    snapshot_service,
     snapshot_text,
 )
 from native.sockets cimport close_with_reset, socket_error, unsent_bytes
 from native.stream cimport stream_end_sending, stream_is_quiet
 from native.text cimport is_text, put_text
 from native.tunnel cimport begin_tunnel
-from native.uri cimport normalize_path
 
 # Functions that may end the exchange, or move it to another connection, answer whether the caller may go on with it.
 cdef enum:
@@ -106,92 +101,11 @@ cdef void refuse_exchange(Exchange* exchange, uint16_t status) noexcept nogil:
 
 
 # --- phase: route ----------------------------------------------------------------------------------------------------
-cdef bint normalize_request_path(Exchange* exchange) noexcept nogil:
-    """Fill exchange.path. False: the path is refused with 400."""
-    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
-    cdef const uint8_t* path = head + exchange.request.path_offset
-    cdef uint32_t length = exchange.request.path_length
-    cdef int32_t normalized
-    if exchange.request.target_form == TARGET_ASTERISK:
-        exchange.path = exchange.inline_path
-        exchange.path[0] = 42                            # "*"
-        exchange.path_length = 1
-        return True
-    if length == 0:
-        path = <const uint8_t*> b"/"
-        length = 1
-    if length < INLINE_PATH:
-        exchange.path = exchange.inline_path
-    else:
-        exchange.path_buffer = buffer_take(&exchange.worker.buffers, length + 1)
-        if exchange.path_buffer == NULL:
-            return False
-        exchange.path = &exchange.path_buffer.data[0]
-    normalized = normalize_path(path, length, exchange.path)
-    if normalized < 0:
-        return False
-    exchange.path_length = <uint32_t> normalized
-    return True
-
-
-cdef void find_scheme(Exchange* exchange) noexcept nogil:
-    """https when the connection is, or when a trusted proxy says so (X-Forwarded-Proto)."""
-    cdef const uint8_t* head
-    cdef const HeaderField* field
-    cdef uint32_t i
-    exchange.https = exchange.client.listener.tls
-    if not exchange.client.peer_trusted:
-        return
-    head = &exchange.client.input.data[0] + exchange.client.input.start
-    for i in range(exchange.request.header_count):
-        field = &exchange.request.headers[i]
-        if field.known == HEADER_X_FORWARDED_PROTO:
-            exchange.https = is_text(head + field.value_offset, field.value_length, b"https", 5)
-            return
-
-
-cdef bint find_route(Exchange* exchange) noexcept nogil:
-    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
-    cdef RouteQuery query
-    query.method = head + exchange.request.method_offset
-    query.method_length = exchange.request.method_length
-    query.host = head + exchange.request.host_offset
-    query.host_length = exchange.request.host_length if exchange.request.has_host else 0
-    query.port = exchange.request.port or exchange.client.listener.port
-    query.https = exchange.https
-    query.path = exchange.path
-    query.path_length = exchange.path_length
-    query.query = head + exchange.request.query_offset
-    query.query_length = exchange.request.query_length
-    query.sni = NULL
-    query.sni_length = 0
-    query.head = head
-    query.headers = exchange.request.headers
-    query.header_count = exchange.request.header_count
-    if not router_match(exchange.configuration.base, exchange.configuration.router, &query, &exchange.match):
-        return False
-    exchange.route = snapshot_route(exchange.configuration.base, exchange.match.route)
-    if exchange.route.service != NO_INDEX:
-        exchange.service = snapshot_service(exchange.configuration.base, exchange.route.service)
-    return True
-
-
-cdef bint is_grpc_content(Exchange* exchange) noexcept nogil:
-    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
-    cdef const HeaderField* field
-    cdef uint32_t i
-    for i in range(exchange.request.header_count):
-        field = &exchange.request.headers[i]
-        if field.known == HEADER_CONTENT_TYPE:
-            return field.value_length >= 16 and is_text(head + field.value_offset, 16, b"application/grpc", 16)
-    return False
-
-
 cdef bint protocol_allowed(Exchange* exchange) noexcept nogil:
     """Answer here when the route does not serve the request's protocol (proxying.md §1). True: go on."""
     cdef uint8_t protocols = exchange.route.protocols
     if not protocols & (PROTOCOL_HTTP | PROTOCOL_HTTPS):
-        if is_grpc_content(exchange):
+        if is_grpc_request(exchange):
             answer(exchange, 426, b"Please use HTTP2 protocol", ANSWER_NEGOTIATED,
                    b"Connection: Upgrade\r\nUpgrade: HTTP/2\r\n")
         else:
@@ -224,6 +138,11 @@ cdef void begin_exchange(Exchange* exchange) noexcept nogil:
             or (exchange.settings.keepalive_requests and client.requests + 1 >= exchange.settings.keepalive_requests):
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
     find_client_address(exchange)
+    route_exchange(exchange)
+
+
+cdef void route_exchange(Exchange* exchange) noexcept nogil:
+    """Find the route, or answer why there is none to take."""
     if exchange.request.method == METHOD_TRACE:
         # it would show the client the headers that the gateway adds
         answer(exchange, 405, NULL, ANSWER_SERVER, NULL)
@@ -236,10 +155,21 @@ cdef void begin_exchange(Exchange* exchange) noexcept nogil:
     if not find_route(exchange):
         answer(exchange, 404, b"no Route matched with those values", ANSWER_NEGOTIATED, NULL)
         return
-    if not protocol_allowed(exchange):
-        return
+    if protocol_allowed(exchange):
+        # the access steps of the route's plan come between: a parked request is resumed with serve_exchange
+        serve_exchange(exchange)
+
+
+cdef void serve_exchange(Exchange* exchange) noexcept nogil:
+    """The way to the upstream is free: take the body and go there."""
     if exchange.service == NULL:
         answer(exchange, 503, b"no Service found with those values", ANSWER_NEGOTIATED, NULL)
+        return
+    if exchange.service.protocol != PROTOCOL_HTTP:
+        # never send in clear text what was configured to be encrypted
+        log_error(exchange.worker, LOG_ERROR, exchange, b"the service's protocol is not available in this version",
+                  snapshot_text(exchange.configuration.base, exchange.service.host), exchange.service.host.length)
+        answer(exchange, 503, b"the protocol of this Service is not available", ANSWER_NEGOTIATED, NULL)
         return
     if exchange.settings.client_max_body_size and exchange.request.body_kind == BODY_LENGTH \
             and exchange.request.content_length > exchange.settings.client_max_body_size:
