@@ -35,6 +35,8 @@ cdef void touch(Exchange* exchange) noexcept nogil:
 
 cdef int flush(Buffer* buffer, Endpoint* target, uint64_t* moved) noexcept nogil:
     cdef int64_t count
+    if buffer == NULL:
+        return PUMP_ENDED
     while buffer_length(buffer) > 0:
         if not target.writable:
             return PUMP_BLOCKED
@@ -50,16 +52,30 @@ cdef int flush(Buffer* buffer, Endpoint* target, uint64_t* moved) noexcept nogil
     return PUMP_ENDED
 
 
-cdef int pump(Endpoint* source, Endpoint* target, Buffer* buffer, uint64_t* moved) noexcept nogil:
-    """Move bytes from source to target until one of them blocks."""
+cdef int pump(Worker* worker, Endpoint* source, Endpoint* target, Buffer** place, uint64_t* moved) noexcept nogil:
+    """Move bytes from source to target until one of them blocks. The buffer is held only while bytes wait in it."""
+    cdef int result = move(worker, source, target, place, moved)
+    if place[0] != NULL and buffer_length(place[0]) == 0:
+        buffer_give(&worker.buffers, place[0])
+        place[0] = NULL
+    return result
+
+
+cdef int move(Worker* worker, Endpoint* source, Endpoint* target, Buffer** place, uint64_t* moved) noexcept nogil:
     cdef int64_t count
     cdef int _turn, result
+    cdef Buffer* buffer
     for _turn in range(RELAY_BUDGET):
-        result = flush(buffer, target, moved)
+        result = flush(place[0], target, moved)
         if result != PUMP_ENDED:
             return result
         if not source.readable:
             return PUMP_BLOCKED
+        if place[0] == NULL:
+            place[0] = buffer_take(&worker.buffers, LARGE_BUFFER)
+            if place[0] == NULL:
+                return PUMP_FAILED
+        buffer = place[0]
         count = stream_receive(source, &buffer.data[0], buffer_room(buffer))
         if count == -EAGAIN:
             return PUMP_BLOCKED
@@ -81,9 +97,9 @@ cdef void run_tunnel(Exchange* exchange) noexcept nogil:
     cdef int down = PUMP_ENDED
     cdef int up = PUMP_ENDED
     if not exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
-        down = pump(upstream, client, exchange.out, &to_client)
+        down = pump(exchange.worker, upstream, client, &exchange.out, &to_client)
     if not exchange.flags & EXCHANGE_REQUEST_SENT:
-        up = pump(client, upstream, exchange.to_upstream, &to_upstream)
+        up = pump(exchange.worker, client, upstream, &exchange.to_upstream, &to_upstream)
     exchange.response_bytes += to_client
     exchange.body_sent += to_client
     exchange.request_bytes += to_upstream
@@ -124,21 +140,20 @@ cdef void begin_tunnel(Exchange* exchange) noexcept nogil:
     cdef Upstream* upstream = exchange.upstream
     cdef Buffer* input = upstream.input
     cdef uint32_t early = buffer_length(client.input) - exchange.input_used
-    cdef Buffer* relay
-    # one large buffer each way; what followed the heads goes first
-    if not reserve_out(exchange, LARGE_BUFFER):
+    cdef uint32_t followed = buffer_length(input) - exchange.response.parsed
+    # what came along with the heads goes first
+    if not reserve_out(exchange, followed):
         abort_exchange(exchange)
         return
-    put(exchange.out, &input.data[0] + input.start + exchange.response.parsed,
-        buffer_length(input) - exchange.response.parsed)
+    put(exchange.out, &input.data[0] + input.start + exchange.response.parsed, followed)
     buffer_give(&worker.buffers, input)
     upstream.input = NULL
-    exchange.to_upstream = relay = buffer_take(&worker.buffers, LARGE_BUFFER + early)
-    if relay == NULL:
-        abort_exchange(exchange)
-        return
     if early:
-        put(relay, &client.input.data[0] + client.input.start + exchange.input_used, early)
+        exchange.to_upstream = buffer_take(&worker.buffers, early)
+        if exchange.to_upstream == NULL:
+            abort_exchange(exchange)
+            return
+        put(exchange.to_upstream, &client.input.data[0] + client.input.start + exchange.input_used, early)
         client.input.end -= early
     exchange.flags &= ~<uint32_t> (EXCHANGE_RESPONSE_COMPLETE | EXCHANGE_REQUEST_SENT)
     exchange.flags |= EXCHANGE_BODY_COMPLETE
