@@ -13,11 +13,13 @@ from gateway.store.declarative import (
 from gateway.store.declarative_errors import DeclarativeError
 from gateway.store.export import export_declarative
 from gateway.store.loader import Parsed
+from gateway.store.memory import LoadMemory
 
 __all__ = (
     "EMPTY_HASH",
     "Configuration",
     "DeclarativeError",
+    "LoadMemory",
     "Parsed",
     "check_file",
     "content_hash",

@@ -56,6 +56,8 @@ class Document:
     value: Any
     _lines: dict[int, Any] = field(default_factory=dict, repr=False)
     """Object id of each container -> line of each key or item (from 0)."""
+    has_aliases: bool = False
+    """Whether some part of it stands elsewhere in the text too."""
 
     @property
     def has_lines(self) -> bool:
@@ -99,8 +101,11 @@ def read_document(text: str) -> Document:
     return read_yaml(text)
 
 
-def read_json(text: str) -> Any:
-    """Read JSON; raises UnreadableDocument, and JSONDecodeError where the text is not JSON at all."""
+def read_json(text: str, *, above: int = 0) -> Any:
+    """Read JSON; raises UnreadableDocument, and JSONDecodeError where the text is not JSON at all.
+
+    `above`: how many levels lie around the text, where it is part of a document.
+    """
     repeated: list[str] = []
 
     def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -127,15 +132,15 @@ def read_json(text: str) -> Any:
         except UnreadableDocument as problem:
             raise problem from None
         raise UnreadableDocument([(None, None, _repeated(name)) for name in repeated[:MOST_PROBLEMS]])
-    check_plain_data(value)
+    check_plain_data(value, above=above)
     return value
 
 
-def check_plain_data(value: object) -> None:
+def check_plain_data(value: object, *, above: int = 0) -> None:
     """Refuse a decoded document that nests too deep or holds keys or characters that cannot be used."""
     problems: list[tuple[int | None, int | None, str]] = []
     level: list[Any] = [value]
-    for _ in range(LONGEST_DEPTH + 1):
+    for _ in range(LONGEST_DEPTH + 1 - above):
         below: list[Any] = []
         for item in level:
             if isinstance(item, dict):
@@ -177,9 +182,12 @@ def _repeated(name: str) -> str:
     return f"duplicate key '{name}'"
 
 
-def read_yaml(text: str) -> Document:
-    """Read one YAML document; raises UnreadableDocument with all problems that allow to read on."""
-    reader = _YamlReader()
+def read_yaml(text: str, *, above: int = 0) -> Document:
+    """Read one YAML document; raises UnreadableDocument with all problems that allow to read on.
+
+    `above`: how many levels lie around the text, where it is part of a document.
+    """
+    reader = _YamlReader(above)
     try:
         value = reader.read(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as problem:
@@ -195,7 +203,7 @@ def read_yaml(text: str) -> Document:
         pass
     if reader.problems:
         raise UnreadableDocument(reader.problems)
-    return Document(value, reader.lines)
+    return Document(value, reader.lines, reader.has_aliases)
 
 
 def _place(text: str, mark: Any) -> tuple[int | None, int | None]:
@@ -231,9 +239,10 @@ class _Open:
 
 
 class _YamlReader:
-    def __init__(self) -> None:
+    def __init__(self, above: int) -> None:
         self.problems: list[tuple[int | None, int | None, str]] = []
         self.lines: dict[int, Any] = {}
+        self._deepest = LONGEST_DEPTH - above
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
         """Anchor -> its value, and how many values that holds."""
@@ -277,6 +286,11 @@ class _YamlReader:
                 self._add_to_mapping(self._stack[-1], value, start)
         return result
 
+    @property
+    def has_aliases(self) -> bool:
+        """Whether there were any, or merge keys, which are of no use without."""
+        return self._expanded > 0
+
     def _problem(self, event: Any, text: str) -> None:
         mark = event.start_mark
         self.problems.append((mark.line + 1, mark.column + 1, text))
@@ -288,7 +302,7 @@ class _YamlReader:
         raise _StopReading
 
     def _open(self, event: Any, mapping: bool) -> None:
-        if len(self._stack) >= LONGEST_DEPTH:
+        if len(self._stack) >= self._deepest:
             self._stop(event, _too_deep())
         if event.tag not in (None, "!", _CORE + ("map" if mapping else "seq")):
             self._problem(event, f"the tag {_shown(event.tag)} is not supported")

@@ -180,11 +180,23 @@ class Loader:
         kind = ENTITY_TYPES[type_name]
         for index, element in enumerate(value):
             if isinstance(element, dict):
-                self._collect(kind, element, (*path, index), parent, parent_field)
+                self._collect_element(kind, element, (*path, index), parent, parent_field, len(value))
             else:
                 self._note_outside(
                     (*path, index), texts.REQUIRED if element is None else texts.EXPECTED_RECORD
                 )
+
+    def _collect_element(
+        self,
+        kind: type[Entity],
+        element: dict[str, Any],
+        path: DocumentPath,
+        parent: Item | None,
+        parent_field: str,
+        siblings: int,
+    ) -> None:
+        """Collect an element of a list that has `siblings` elements in all."""
+        self._collect(kind, element, path, parent, parent_field)
 
     def _collect(
         self,
