@@ -39,11 +39,12 @@ def main(
         return 1
     directory = RunDirectory(settings.prefix)
     try:
-        directory.prepare()
+        directory.prepare(privileges.ids_of_children(settings))
         running = directory.pid_file.acquire()
         if running:
             print(f"a gateway runs already in {settings.prefix} (pid {running})", file=sys.stderr)
             return 1
+        directory.take_over()
         directory.clear()
         settings.sources.record(settings.prefix)
     except OSError as error:
@@ -72,7 +73,7 @@ def _load(options: argparse.Namespace) -> Settings:
 
 
 def _open_logs(settings: Settings) -> ErrorLog:
-    """The error log. Raises StartError when one of the logs cannot be written; later it would only be missed."""
+    """The error log. Raises StartError when a log cannot be written; later it would only be missed."""
     for name in ("proxy_access_log", "proxy_error_log"):
         path: Path | None = getattr(settings, name)
         try:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 
+LOG_MODE = 0o640
+"""rights of a new log file: what clients ask for may be secret (tokens in a query)"""
+
 
 class ErrorLog:
     """Writes events at or above a level to a descriptor, whose number stays when the file is reopened."""
@@ -66,7 +69,7 @@ def open_log(path: Path | None) -> int:
     if path is None:
         return os.open(os.devnull, os.O_WRONLY)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, LOG_MODE)
 
 
 def reopen_log(fd: int, path: Path | None) -> None:

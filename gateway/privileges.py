@@ -12,6 +12,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from gateway.logs import LOG_MODE
 from gateway.processes import forbid_new_privileges
 from gateway.run_directory import RunDirectory
 from gateway.settings import Settings
@@ -33,6 +34,12 @@ class AccountError(Exception):
 def account_of_children(settings: Settings) -> Account | None:
     """Whom the children are to become; None: they stay what the master is."""
     return settings.user if os.geteuid() == 0 else None
+
+
+def ids_of_children(settings: Settings) -> tuple[int, int] | None:
+    """User id and group id of account_of_children()."""
+    account = account_of_children(settings)
+    return (account.uid, account.gid) if account else None
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -104,7 +111,7 @@ def hand_over_logs(of: Iterable[Settings], account: Account) -> None:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o644)
+        descriptor = os.open(path, flags, LOG_MODE)
         try:
             found = os.fstat(descriptor)
             if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:

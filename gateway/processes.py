@@ -57,8 +57,8 @@ def raise_descriptor_limit(needed: int) -> str | None:
         return None
     return (
         f"a worker may need {needed} file descriptors (two per connection, WORKER_CONNECTIONS) but this "
-        f"process may have {reachable}: raise the limit (ulimit -n, LimitNOFILE=) or lower WORKER_CONNECTIONS; "
-        "as it is, clients wait to be accepted when descriptors run short"
+        f"process may have {reachable}: raise the limit (ulimit -n, LimitNOFILE=) or lower "
+        "WORKER_CONNECTIONS; as it is, clients wait to be accepted when descriptors run short"
     )
 
 
@@ -99,7 +99,7 @@ class PidFile:
         """Become the gateway of this prefix. Returns 0, or the pid of the gateway that already is."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -10,12 +10,30 @@
 <prefix>/logs/                access.log, error.log
 """
 
+import errno
 import json
 import os
+import pwd
+import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from gateway.processes import PidFile
+
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class UnsafeDirectory(PermissionError):
+    """A directory in which somebody else could change what the gateway reads and writes; str() says who and
+    how to mend it.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(errno.EPERM, text)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class RunDirectory:
@@ -41,17 +59,74 @@ class RunDirectory:
         """The file of a peers snapshot."""
         return self.snapshots / f"peers-{number}.snapshot"
 
-    def prepare(self) -> None:
-        """Make the directories. Configurations may hold credentials: for the owner only. Raises OSError."""
-        for directory in (self.prefix, self.prefix / "pids", self.prefix / "logs"):
-            directory.mkdir(parents=True, exist_ok=True)
+    def prepare(self, children: tuple[int, int] | None = None) -> None:
+        """Make the directories. Configurations may hold credentials: for the owner only.
+
+        `children`: user id and group id of the children, where those are not the caller's; the group may
+        enter a new prefix. Raises OSError, UnsafeDirectory for what is there already and not to be trusted.
+        """
+        trusted = {0, os.geteuid(), *(children or ())[:1]}
+        self.prefix.mkdir(mode=0o750, parents=True, exist_ok=True)
+        check_owner(self.prefix, trusted)
+        if children:
+            self._let_enter(children[1])
+        for directory in (self.prefix / "pids", self.prefix / "logs"):
+            directory.mkdir(exist_ok=True)
         for private in (self.snapshots, self.control):
             private.mkdir(mode=0o700, exist_ok=True)
+        check_owner(self.prefix / "pids", trusted)
+        for private in (self.snapshots, self.control):
+            # Root takes over what children of another start had (take_over).
+            if os.geteuid() or private.is_symlink() or self.prefix.stat().st_uid:
+                check_owner(private, trusted)
+
+    def _let_enter(self, group: int) -> None:
+        """Give a prefix that root made, and nobody has given rights to yet, to the group of the children."""
+        found = self.prefix.stat()
+        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o750):
+            os.chown(self.prefix, -1, group)
+
+    def take_over(self) -> None:
+        """As root, and once the prefix is locked: take back what children that were another user could write.
+
+        privileges.hand_over() gives it to those of this start. Raises OSError.
+        """
+        if os.geteuid() == 0:
+            for private in (self.snapshots, self.control):
+                os.chown(private, 0, 0, follow_symlinks=False)
 
     def clear(self) -> None:
         """Remove what only a running gateway has."""
         for path in (self.state, self.reload, self.quit, *self.snapshots.glob("*.snapshot")):
             path.unlink(missing_ok=True)
+
+
+def check_owner(directory: Path, trusted: Collection[int]) -> None:
+    """Refuse a directory, or a link to one, that is not of one of these users (ids), or that more than its
+    owner may write to, unless it is the caller's own. Raises UnsafeDirectory, OSError.
+    """
+    mine = os.geteuid()
+    for found in (directory.lstat(), directory.stat()):
+        if found.st_uid not in trusted:
+            raise UnsafeDirectory(
+                f"{directory} belongs to the user {_user_name(found.st_uid)}, who could change what the "
+                "gateway reads there; choose another directory, or make it yours: "
+                f"chown {_user_name(mine)} {directory}"
+            )
+        others_write = found.st_mode & OTHERS_MAY_WRITE and not stat.S_ISLNK(found.st_mode)
+        if others_write and found.st_uid != mine:
+            raise UnsafeDirectory(
+                f"more users than its owner, {_user_name(found.st_uid)}, may write to {directory} and could "
+                "change what the gateway reads there; choose a directory inside it, which the gateway then "
+                f"makes for itself ({directory / 'gateway'}), or take the right away: chmod go-w {directory}"
+            )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ def start(invocation: Invocation, daemon: bool) -> None:
     if running:
         fail(f"Sluicegate is already running in {settings.prefix} (pid {running})")
     try:
-        directory.prepare()
+        directory.prepare(privileges.ids_of_children(settings))
     except OSError as error:
         fail(
             f"cannot use the prefix {settings.prefix} ({settings.origin('prefix')}): {error.strerror}",

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from gateway.run_directory import open_new
+
 Kind = Literal["configuration", "peers"]
 
 _NAME = re.compile(r"(configuration|peers)-(\d+)\.snapshot")
@@ -28,8 +30,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, for the mode
+        with os.fdopen(open_new(temporary, 0o600), "wb") as file:
             file.write(data)
         temporary.replace(path)
     except BaseException:
