@@ -9,6 +9,7 @@ Environment:
 
 import os
 import platform
+import re
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -19,17 +20,21 @@ JOBS = int(os.environ.get("GATEWAY_BUILD_JOBS", os.cpu_count() or 1))
 SANITIZE = os.environ.get("GATEWAY_SANITIZE") == "1"
 ONLY = {name for name in os.environ.get("GATEWAY_BUILD_ONLY", "").split(",") if name}
 
+# The name in Server and Via: Kong's, at the version whose behaviour is spoken.
+KONG_VERSION = re.findall(r'KONG_VERSION = "(.+?)"', Path("gateway/__init__.py").read_text())[0]
+
 compile_flags = ["-O3", "-g", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-unused-function"]
 # Bytes from the internet meet C here: what the compiler can do against a mistake is worth its percent.
-compile_flags += ["-fstack-protector-strong", "-fstack-clash-protection", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
+compile_flags += ["-fstack-protector-strong", "-fstack-clash-protection"]
+compile_flags += ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
 if platform.machine() == "x86_64":
     compile_flags.append("-fcf-protection")
 link_flags = ["-Wl,-z,relro,-z,now"]
 if march := os.environ.get("GATEWAY_MARCH"):
     compile_flags.append(f"-march={march}")
 if SANITIZE:
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
-    compile_flags = ["-O1", "-g", "-fno-strict-aliasing", *sanitizers]
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    compile_flags = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-strict-aliasing", *sanitizers]
     link_flags = sanitizers
 
 
@@ -55,7 +60,11 @@ def extensions() -> list[Extension]:
                 extra_compile_args=compile_flags,
                 extra_link_args=link_flags,
                 libraries=["dl"],
-                define_macros=[("_GNU_SOURCE", "1"), ("GATEWAY_SANITIZED", "1" if SANITIZE else "0")],
+                define_macros=[
+                    ("_GNU_SOURCE", "1"),
+                    ("GATEWAY_SANITIZED", "1" if SANITIZE else "0"),
+                    ("PRODUCT", f'"kong/{KONG_VERSION}"'),
+                ],
             )
         )
     return found

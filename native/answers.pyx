@@ -25,7 +25,7 @@ from native.snapshot cimport (
     SEND_SERVER,
     SEND_VIA,
 )
-from native.text cimport is_text, put, put_number, put_text
+from native.text cimport PRODUCT, SERVER_FIELD, is_text, put, put_number, put_text
 
 cdef enum:
     ANSWER_HEAD_ROOM = 1024
@@ -215,13 +215,15 @@ cdef void put_answer(Exchange* exchange, uint16_t status, const char* content_ty
     put_text(out, b"\r\n")
     put_connection(exchange, out, True)
     if sent & SEND_SERVER:
-        put_text(out, b"Server: kong/3.9.1\r\n")
+        put_text(out, SERVER_FIELD)
     if extra != NULL:
         put_text(out, extra)
     if exchange.flags & EXCHANGE_BALANCED:
         # made after the balancer ran: 502 and 504 (corrections.md, 3)
         if sent & SEND_VIA:
-            put_text(out, b"Via: 1.1 kong/3.9.1\r\n")
+            put_text(out, b"Via: 1.1 ")
+            put_text(out, PRODUCT)
+            put_text(out, b"\r\n")
         put_proxied_fields(exchange, out)
     elif sent & SEND_RESPONSE_LATENCY:
         put_text(out, b"X-Kong-Response-Latency: ")

@@ -16,7 +16,7 @@ from native.snapshot cimport (
     StringRef,
     snapshot_text,
 )
-from native.text cimport overflowed, put, put_number, put_text
+from native.text cimport PRODUCT, overflowed, put, put_number, put_text
 from native.uri cimport build_upstream_path
 
 cdef enum:
@@ -181,10 +181,9 @@ cdef void put_forwarded(Exchange* exchange, Buffer* out, const uint8_t* head) no
             put_value(out, head, field)
             put_text(out, b", ")
     # Kong prints HTTP/1.0 as "1" (corrections.md, 5)
-    if request.minor_version == 0:
-        put_text(out, b"1 kong/3.9.1\r\n")
-    else:
-        put_text(out, b"1.1 kong/3.9.1\r\n")
+    put_text(out, b"1 " if request.minor_version == 0 else b"1.1 ")
+    put_text(out, PRODUCT)
+    put_text(out, b"\r\n")
 
 
 cdef void put_client_fields(RequestHead* request, Buffer* out, const uint8_t* head) noexcept nogil:

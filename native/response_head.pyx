@@ -14,7 +14,7 @@ from native.snapshot cimport (
     StringRef,
     snapshot_text,
 )
-from native.text cimport is_text, overflowed, put, put_number, put_text
+from native.text cimport PRODUCT, SERVER_FIELD, is_text, overflowed, put, put_number, put_text
 
 cdef enum:
     OWN_FIELDS_ROOM = 512
@@ -192,7 +192,8 @@ cdef void put_via(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept
     if exchange.settings.sent_headers & SEND_VIA:
         if not first:
             put_text(out, b", ")
-        put_text(out, b"1.1 kong/3.9.1")
+        put_text(out, b"1.1 ")
+        put_text(out, PRODUCT)
     put_text(out, b"\r\n")
 
 
@@ -254,7 +255,7 @@ cdef bint put_upstream_fields(Exchange* exchange, Buffer* out, const uint8_t* he
     if run_end > run_start:
         put(out, head + run_start, run_end - run_start)
     if not has_server and sent & SEND_SERVER:
-        put_text(out, b"Server: kong/3.9.1\r\n")
+        put_text(out, SERVER_FIELD)
     if has_via or sent & SEND_VIA:
         put_via(exchange, out, head)
     return has_date

@@ -5,6 +5,13 @@ from libc.string cimport memcpy, strlen
 
 from native.memory cimport Buffer
 
+cdef extern from *:
+    r"""
+    #define SERVER_FIELD "Server: " PRODUCT "\r\n"
+    """
+    const char* PRODUCT          # "kong/x.y.z", set by setup.py
+    const char* SERVER_FIELD
+
 cdef enum:
     NUMBER_TEXT = 20             # digits of the largest 64-bit number
 
