@@ -13,10 +13,12 @@ from starlette.responses import Response
 
 from gateway.store import (
     DeclarativeError,
+    LoadMemory,
     Parsed,
     export_declarative,
     parse_declarative,
     parse_declarative_document,
+    parse_declarative_json,
 )
 
 from .bodies import Body, read_body
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
 
 RETRY_AFTER = "1"  # seconds until another load may be tried
+OPTIONS = frozenset(("check_hash", "flatten_errors"))
+"""members of a body that say how to load, not what"""
 
 
 def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
@@ -48,7 +52,7 @@ def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
             )
         with plane.claim_loading():
             try:
-                parsed = await asyncio.to_thread(parse_body, body)
+                parsed = await asyncio.to_thread(parse_body, body, plane.memory)
             except DeclarativeError as error:
                 flatten = is_truthy(option(request, body, "flatten_errors"))
                 return json_response(400, error.answer(flatten))
@@ -80,18 +84,20 @@ def is_truthy(value: object) -> bool:
     return value is True or str(value).lower() in ("true", "1", "on", "yes")
 
 
-def parse_body(body: Body) -> Parsed:
+def parse_body(body: Body, memory: LoadMemory) -> Parsed:
     """The configuration that a body holds, in any of the ways in which Kong takes it."""
     config = body.fields.get("config")
     if not body.raw:
         raise ApiError(message_response(400, "expected a declarative configuration"))
     if body.fields.get("_format_version") or (config is None and body.media_type == "application/json"):
-        document = {
-            name: value for name, value in body.fields.items() if name not in ("check_hash", "flatten_errors")
-        }
+        if body.media_type == "application/json":
+            return parse_declarative_json(
+                body.raw, body.fields, left_out=OPTIONS, source="POST /config", memory=memory
+            )
+        document = {name: value for name, value in body.fields.items() if name not in OPTIONS}
         return parse_declarative_document(document, source="POST /config")
     if config is None:
         config = body.raw
     if not isinstance(config, str | bytes):
         return parse_declarative_document(config, source="POST /config")
-    return parse_declarative(config, source="POST /config")
+    return parse_declarative(config, source="POST /config", memory=memory)

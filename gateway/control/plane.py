@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from gateway.dns import Resolver, ResolverOptions
 from gateway.settings import Settings
 from gateway.snapshot import host_names
-from gateway.store import EMPTY_HASH, Configuration
+from gateway.store import EMPTY_HASH, Configuration, LoadMemory
 from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
@@ -42,6 +42,7 @@ class ControlPlane:
         self.shared = shared
         self.node_id = node_id
         self.configuration: Configuration = Configuration.EMPTY
+        self.memory = LoadMemory()
         self.loading = False
         self.stopping = False
         self._publisher = publisher

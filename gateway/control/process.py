@@ -17,7 +17,7 @@ from gateway.logs import reopen_log
 from gateway.run_directory import RunDirectory, read_json, write_json
 from gateway.settings import Settings, SettingsError
 from gateway.status.app import status_app
-from gateway.store import Configuration, DeclarativeError, check_file, load_declarative
+from gateway.store import Configuration, DeclarativeError, LoadMemory, check_file, load_declarative
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState
 
@@ -110,7 +110,7 @@ class ControlProcess:
             self._settings, self._shared, self._publisher, self._slots, self._remembered, self._node_id()
         )
         servers = Servers(self._fail)
-        initial = await asyncio.to_thread(self._initial_configuration)
+        initial = await asyncio.to_thread(self._initial_configuration, plane.memory)
         if initial is not None and not self._is_first:
             plane.configuration = initial  # the workers have it already
         try:
@@ -160,7 +160,7 @@ class ControlProcess:
             path.write_text(made, encoding="ascii")
             return made
 
-    def _initial_configuration(self) -> Configuration | None:
+    def _initial_configuration(self, memory: LoadMemory) -> Configuration | None:
         """What to publish first. None: keep what the workers have, because nothing better can be read.
 
         After a crash that is what was live before it, be it from the file or from POST /config.
@@ -170,7 +170,7 @@ class ControlProcess:
             if restored is not None:
                 return restored
         try:
-            return load_from_settings(self._settings)
+            return load_from_settings(self._settings, memory)
         except DeclarativeError as error:
             if self._is_first:
                 raise CannotStart("\n".join(error.lines())) from None
@@ -226,7 +226,7 @@ class ControlProcess:
         try:
             settings = await asyncio.to_thread(self._reload_settings)
             configuration = (
-                await asyncio.to_thread(load_from_settings, settings)
+                await asyncio.to_thread(load_from_settings, settings, plane.memory)
                 if has_declarative(settings)
                 else plane.configuration
             )
@@ -275,13 +275,14 @@ def has_declarative(settings: Settings) -> bool:
     return bool(settings.declarative_config or settings.declarative_config_string)
 
 
-def load_from_settings(settings: Settings) -> Configuration:
+def load_from_settings(settings: Settings, memory: LoadMemory) -> Configuration:
     """The declarative configuration that the settings name; the empty one when they name none.
 
     Raises DeclarativeError, also for a file that cannot be read.
     """
     if settings.declarative_config_string:
-        return load_declarative(settings.declarative_config_string, source="DECLARATIVE_CONFIG_STRING")
+        text, source = settings.declarative_config_string, "DECLARATIVE_CONFIG_STRING"
+        return load_declarative(text, source=source, memory=memory)
     if settings.declarative_config:
-        return check_file(settings.declarative_config)
+        return check_file(settings.declarative_config, memory)
     return Configuration.EMPTY

@@ -9,6 +9,7 @@ from gateway.store.declarative import (
     load_declarative_document,
     parse_declarative,
     parse_declarative_document,
+    parse_declarative_json,
 )
 from gateway.store.declarative_errors import DeclarativeError
 from gateway.store.export import export_declarative
@@ -28,4 +29,5 @@ __all__ = (
     "load_declarative_document",
     "parse_declarative",
     "parse_declarative_document",
+    "parse_declarative_json",
 )

@@ -7,14 +7,15 @@ from pathlib import Path
 from gateway.store.configuration import Configuration
 from gateway.store.declarative import load_declarative
 from gateway.store.declarative_errors import DeclarativeError, unreadable
+from gateway.store.memory import LoadMemory
 
 
-def check_file(path: str | Path) -> Configuration:
-    """Read and validate a declarative file.
+def check_file(path: str | Path, memory: LoadMemory | None = None) -> Configuration:
+    """Read and validate a declarative file; `memory`: of earlier loads.
 
     Raises DeclarativeError (see its `lines()`) for a file that cannot be read as for one with errors in it.
     """
-    return load_declarative(read_file(path), source=str(path))
+    return load_declarative(read_file(path), source=str(path), memory=memory)
 
 
 def read_file(path: str | Path) -> bytes:

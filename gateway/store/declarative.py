@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
 
 from gateway.store.configuration import Configuration
 from gateway.store.declarative_errors import unreadable
@@ -21,7 +25,7 @@ from gateway.store.documents import (
 )
 from gateway.store.loader import LineOf, Loader, Parsed
 from gateway.store.memory import LoadMemory
-from gateway.store.pieces import split_text
+from gateway.store.pieces import ELEMENT_DEPTH, split_json, split_text
 
 
 def content_hash(text: bytes | str) -> str:
@@ -90,9 +94,45 @@ def parse_declarative_document(
     document: object, *, source: str = "declarative configuration", positions: LineOf | None = None
 ) -> Parsed:
     """Like `load_declarative_document`, with what POST /config answers."""
+    _check(document, source)
+    return Loader(document, source, positions or _nowhere, _document_hash(document)).load()
+
+
+def parse_declarative_json(
+    text: bytes, decoded: Mapping[str, object], *, left_out: frozenset[str], source: str, memory: LoadMemory
+) -> Parsed:
+    """Like `parse_declarative_document`, for a JSON object that was decoded by orjson from `text`.
+
+    The last of repeated keys counts. The keys `left_out` are no part of the configuration.
+    """
+    pieces = split_json(text.decode(), left_out, _read_with_orjson)
+    if pieces is not None:
+        parsed = memory.load(pieces, source, pieces.digest)
+        if parsed is not None:
+            return parsed
+    document = {name: value for name, value in decoded.items() if name not in left_out}
+    _check(document, source)
+    if pieces is None:
+        return Loader(document, source, _nowhere, _document_hash(document)).load()
+    return memory.load_first(document, pieces, source, _nowhere, pieces.digest)
+
+
+def _read_with_orjson(piece: bytes) -> Any:
+    value = orjson.loads(piece)
+    check_plain_data(value, above=ELEMENT_DEPTH)
+    return value
+
+
+def _check(document: object, source: str) -> None:
     try:
         check_plain_data(document)
     except UnreadableDocument as problem:
         raise unreadable(source, problem.problems) from None
-    text = json.dumps(document, separators=(",", ":"), default=str)
-    return Loader(document, source, positions or (lambda path: None), content_hash(text)).load()
+
+
+def _document_hash(document: object) -> str:
+    return content_hash(json.dumps(document, separators=(",", ":"), default=str))
+
+
+def _nowhere(path: DocumentPath) -> None:
+    """The line of a part of a document without a text."""

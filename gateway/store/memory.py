@@ -20,7 +20,7 @@ from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.fields import Reference
 from gateway.entities.record import Entity
 from gateway.garbage import collection_paused
-from gateway.store.documents import DocumentPath, UnreadableDocument
+from gateway.store.documents import DocumentPath
 from gateway.store.loader import ANNOTATIONS, IGNORED, Item, LineOf, Loader, Parsed
 from gateway.store.pieces import Piece, Pieces
 
@@ -80,7 +80,8 @@ class LoadMemory:
 
 def _context(pieces: Pieces) -> tuple[object, ...]:
     """What besides its own text decides what an element becomes."""
-    return pieces.header.get("_format_version"), pieces.header.get("_transform") is not False
+    header = pieces.header
+    return pieces.read, header.get("_format_version"), header.get("_transform") is not False
 
 
 class _Recorder(Loader):
@@ -163,7 +164,7 @@ class _Reloader(_Recorder):
                 continue
             try:
                 element = self._parts.read(piece)
-            except (UnreadableDocument, ValueError):
+            except ValueError:
                 return None
             if not isinstance(element, dict):
                 return None

@@ -6,7 +6,7 @@ an earlier load (`memory`) needs to read only the others.
 What is cut in another place than a reader would cut it must never be taken for an element. So this gives up
 (None) for everything unusual, and the text is then read as a whole:
 
-- JSON: an object of lists. Every byte between the pieces is looked at.
+- JSON: an object of lists. Every byte between the lists is looked at.
 - YAML: block style, the lists of entities at the top level under keys of their own lines. A line that begins
   like an element may still be part of a text in quotes: `Pieces.fits` tells, by a document that was read as a
   whole, whether each piece is an element. Put together, pieces that are elements each by itself are a list
@@ -39,8 +39,8 @@ class Pieces:
     """Name of an entity type -> its elements in order."""
     names: tuple[str, ...]
     """The keys of the document."""
-    read: Callable[[Piece], Any] = field(repr=False)
-    """Decodes an element; raises UnreadableDocument, also where it is not known to be one."""
+    read: Callable[[Any], Any] = field(repr=False)
+    """Decodes an element; raises ValueError, also where it is not known to be one."""
     digest: str = ""
     """Of JSON: md5 of names and pieces, without the space between them."""
 
@@ -53,27 +53,24 @@ class Pieces:
         )
 
 
-def split_text(text: str, *, left_out: frozenset[str] = frozenset()) -> Pieces | None:
-    """Cut a declarative text. None: read it as a whole.
-
-    Of JSON, the keys `left_out` do not count.
-    """
-    if text.lstrip()[:1] in ("{", "["):
-        return split_json(text, left_out)
-    return split_yaml(text)
+def split_text(text: str) -> Pieces | None:
+    """Cut a declarative text. None: read it as a whole."""
+    return split_json(text) if text.lstrip()[:1] in ("{", "[") else split_yaml(text)
 
 
 # --- JSON -----------------------------------------------------------------------------------------
 
-_ELEMENT_DEPTH = 2
+ELEMENT_DEPTH = 2
 """how deep an element of a list of entities lies in the document"""
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _BEFORE = rb"[ \t\r\n]*%s[ \t\r\n]*%s[ \t\r\n]*:[ \t\r\n]*"
 _END = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 
 
-def split_json(text: str, left_out: frozenset[str] = frozenset()) -> Pieces | None:
-    """Cut a JSON object. The keys `left_out` do not count."""
+def split_json(
+    text: str, left_out: frozenset[str] = frozenset(), read: Callable[[bytes], Any] | None = None
+) -> Pieces | None:
+    """Cut a JSON object. The keys `left_out` do not count; `read` decodes elements instead of `read_json`."""
     header: dict[str, Any] = {}
     elements: dict[str, list[Piece]] = {}
     try:
@@ -96,7 +93,7 @@ def split_json(text: str, left_out: frozenset[str] = frozenset()) -> Pieces | No
     except ValueError:  # no JSON, or not of this form
         return None
     names = tuple(name for name in parts if name not in left_out)
-    return Pieces(header, elements, names, _read_json_piece, digest.hexdigest())
+    return Pieces(header, elements, names, read or _read_json_piece, digest.hexdigest())
 
 
 def _is_whole(data: bytes, parts: Mapping[str, bytes]) -> bool:
@@ -111,9 +108,8 @@ def _is_whole(data: bytes, parts: Mapping[str, bytes]) -> bool:
     return bool(parts) and _END.fullmatch(data, place) is not None
 
 
-def _read_json_piece(piece: Piece) -> Any:
-    assert isinstance(piece, bytes)
-    return read_json(piece.decode(), above=_ELEMENT_DEPTH)
+def _read_json_piece(piece: bytes) -> Any:
+    return read_json(piece.decode(), above=ELEMENT_DEPTH)
 
 
 # --- YAML -----------------------------------------------------------------------------------------
@@ -178,9 +174,8 @@ def _cut_list(text: str) -> list[Piece] | None:
     return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
-def _read_yaml_piece(piece: Piece) -> Any:
-    assert isinstance(piece, str)
-    document = read_yaml(piece, above=_ELEMENT_DEPTH - 1)
+def _read_yaml_piece(piece: str) -> Any:
+    document = read_yaml(piece, above=ELEMENT_DEPTH - 1)
     if document.has_aliases or not isinstance(document.value, list) or len(document.value) != 1:
         raise UnreadableDocument([(None, None, "not an element by itself")])
     return document.value[0]
