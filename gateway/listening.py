@@ -30,9 +30,16 @@ class ListeningSockets:
 
     @classmethod
     def open(
-        cls, listeners: Iterable[Listener], workers: int, kept: "ListeningSockets | None" = None
+        cls,
+        listeners: Iterable[Listener],
+        workers: int,
+        kept: "ListeningSockets | None" = None,
+        *,
+        private: bool = False,
     ) -> "ListeningSockets":
         """Open what `listeners` and `workers` need, taking over what `kept` has of it.
+
+        To unix sockets everybody may connect, or with `private` only the user of this process.
 
         Raises ListenError, after closing what it opened. What `kept` has and the result has not stays open
         until kept.close_except(result).
@@ -50,7 +57,7 @@ class ListeningSockets:
                 # Sockets beyond the number of workers are never closed while the address is in use:
                 # connections may wait in them. for_worker() gives them to somebody.
                 while len(own) < (workers if listener.reuseport and not listener.path else 1):
-                    opened.append(_open(listener))
+                    opened.append(_open(listener, private=private))
                     own.append(opened[-1])
                 sockets[listener] = own
         except ListenError:
@@ -92,16 +99,18 @@ class ListeningSockets:
         return [str(listener) for listener in self._by_listener]
 
 
-def _open(listener: Listener, *, alone: bool = False) -> socket.socket:
-    """A socket that listens as told; `alone` refuses to share the port even where the listener would."""
+def _open(listener: Listener, *, alone: bool = False, private: bool = False) -> socket.socket:
+    """A socket that listens as told; `alone` refuses to share the port even where the listener would.
+
+    `private`: a unix socket is for the user of this process only.
+    """
     family = (
         socket.AF_UNIX if listener.path else (socket.AF_INET6 if ":" in listener.address else socket.AF_INET)
     )
     one = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         if listener.path:
-            one.bind(listener.path)
-            Path(listener.path).chmod(0o666)  # as nginx does: the directory's rights say who may connect
+            _bind_path(one, listener.path, private)
         else:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if listener.reuseport and not alone:
@@ -119,6 +128,19 @@ def _open(listener: Listener, *, alone: bool = False) -> socket.socket:
         one.close()
         raise ListenError(_explanation(listener, error)) from None
     return one
+
+
+def _bind_path(one: socket.socket, path: str, private: bool) -> None:
+    """Bind a unix socket. One that is not private gets nginx's rights: its directory says who may connect."""
+    if private:
+        before = os.umask(0o177)  # and no chmod afterwards: there would be a moment for everybody before it
+        try:
+            one.bind(path)
+        finally:
+            os.umask(before)
+    else:
+        one.bind(path)
+        Path(path).chmod(0o666)
 
 
 def _check_free(listener: Listener, released: list[Listener]) -> None:

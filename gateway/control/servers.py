@@ -64,7 +64,7 @@ class Servers:
 
     def start(self, app: ASGIApp, listener: Listener) -> None:
         """Serve `app` on an address, in the running event loop. Raises gateway.listening.ListenError."""
-        sockets = ListeningSockets.open([listener], 1)
+        sockets = ListeningSockets.open([listener], 1, private=True)
         ((descriptor, _, _),) = sockets.for_worker(0, 1, {})
         server = ListeningServer(app, descriptor, listener)
         task = asyncio.get_running_loop().create_task(server.serve(), name=f"the server on {listener}")

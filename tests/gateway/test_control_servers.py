@@ -71,6 +71,8 @@ def test_addresses_of_every_kind(tmp_path: Path) -> None:
         for listener in listeners:
             answer = await ask(listener)
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            if listener.path:
+                assert Path(listener.path).stat().st_mode & 0o777 == 0o600
             assert answer.endswith(b"hello")
             # Only the application's own Server field.
             assert answer.lower().count(b"server:") == 1

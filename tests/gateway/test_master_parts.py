@@ -97,6 +97,19 @@ def test_unix_sockets(tmp_path: Path) -> None:
         ListeningSockets.open([listener], 2)
 
 
+@pytest.mark.parametrize(("private", "rights"), [(False, 0o666), (True, 0o600)])
+def test_who_may_connect_to_a_unix_socket(tmp_path: Path, private: bool, rights: int) -> None:
+    path = tmp_path / "one.sock"
+    before = os.umask(0)
+    try:
+        sockets = ListeningSockets.open([Listener("", 0, path=str(path))], 1, private=private)
+        assert os.umask(0) == 0
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == rights
+    sockets.close()
+
+
 # --- pid file -----------------------------------------------------------------------------------------
 
 
