@@ -54,7 +54,7 @@ START_LIMIT = 30.0
 DEATHS_AT_START = 3
 """unexpected ends of one worker after which a start, or a new generation, is given up"""
 READY_CHECK = 0.02
-"""seconds between looks at the workers' states, only while a start or a replacement is under way"""
+"""seconds between looks at the processes' states, while a start, a replacement or a reload waits for them"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +130,8 @@ class Master:
         """replaced or given up, with workers that have not ended yet"""
         self._last_number = 0
         self._reload_waiting = False
+        self._unreported_reload = -1
+        """number of the outcome before the last reload"""
         self._reloads = 0
         self._reload_problems: list[str] = []
         self._stopping = False
@@ -303,7 +305,7 @@ class Master:
         now = time.monotonic()
         due = [moment for child in self._children() for moment in child.deadlines()]
         due.append(self._watchdog.next_look(self.settings.worker_watchdog_timeout))
-        if self._coming and not self._stopping:
+        if (self._coming or self._reload_waiting) and not self._stopping:
             due.append(now + READY_CHECK)
         return max(0.0, min([3600.0, *(moment - now for moment in due)]))
 
@@ -369,6 +371,8 @@ class Master:
         self.log.error(f"{child.name} (pid {pid}) {ending(code)}; {when}")
         if child is self._control:
             self.shared.control_restarts += 1
+            if self._reload_outcomes() == self._unreported_reload:
+                self._reload_waiting = True  # it ended in the middle of a reload
             if not self._serving:
                 self._failure = f"the control process {ending(code)} before it was ready"
         else:
@@ -466,8 +470,10 @@ class Master:
         )
 
     def _check_waiting_reload(self) -> None:
-        """Reload, once nothing else is under way and there are blocks for new workers."""
-        if not self._reload_waiting or self._coming:
+        """Reload, once nothing else is under way, the control process is there to do its part, and there are
+        blocks for new workers.
+        """
+        if not self._reload_waiting or self._coming or not self.shared.control_heartbeat:
             return
         assert self._serving
         try:
@@ -494,9 +500,14 @@ class Master:
         self._reload_waiting = False
         self._reload_problems = problems
         self._reloads += 1
+        self._unreported_reload = self._reload_outcomes()
         if self._control.pid:
             os.kill(self._control.pid, signal.SIGHUP)
         self._write_state()
+
+    def _reload_outcomes(self) -> int:
+        """How many reloads the control process has reported the outcome of."""
+        return int(read_json(self.directory.reload).get("sequence", 0))
 
     def _has_room(self, workers: int) -> bool:
         """Whether `workers` new ones fit beside all others; if not, workers that finish are told to hurry."""
