@@ -10,6 +10,7 @@ from native.http1 cimport (
     BODY_CHUNKED,
     BODY_LENGTH,
     BODY_NONE,
+    BODY_UNTIL_CLOSE,
     METHOD_CONNECT,
     METHOD_LOCK,
     METHOD_PATCH,
@@ -226,7 +227,8 @@ cdef int collect_body(Exchange* exchange, int progress) noexcept nogil:
         if progress == BODY_CLIENT_GONE and exchange.flags & EXCHANGE_RESPONSE_STARTED:
             # it may have stopped because of this response, and wait for its end
             stop_request(exchange)
-            stream_end_sending(&exchange.upstream.endpoint)
+            if exchange.response_body != BODY_UNTIL_CLOSE:       # both ways ended would look like a reset
+                stream_end_sending(&exchange.upstream.endpoint)
             return ALIVE
         if progress == BODY_CLIENT_GONE or exchange.flags & EXCHANGE_RESPONSE_STARTED:
             abort_exchange(exchange)

@@ -198,7 +198,8 @@ cdef int relay_response(Exchange* exchange) noexcept nogil:
         if count < 0:
             return RESPONSE_CLOSED
         if count == 0:
-            if exchange.response_body != BODY_UNTIL_CLOSE:
+            # a reset looks like an end when sending has met with it before: the kernel tells an error once
+            if exchange.response_body != BODY_UNTIL_CLOSE or exchange.upstream.endpoint.failed:
                 return RESPONSE_CLOSED
             exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
             return RESPONSE_DATA if frame_piece(exchange, 0) else RESPONSE_CLOSED

@@ -17,6 +17,8 @@ cdef int64_t stream_send(Endpoint* endpoint, const void* data, uint32_t length) 
     cdef int64_t count = transmit(endpoint.fd, data, length)
     if count == -EAGAIN or 0 <= count < length:
         endpoint.writable = 0
+    elif count < 0:
+        endpoint.failed = 1
     return count
 
 
@@ -31,6 +33,8 @@ cdef int64_t stream_send_pieces(Endpoint* endpoint, const iovec* pieces, int cou
     sent = transmit_pieces(endpoint.fd, pieces, count)
     if sent == -EAGAIN or 0 <= sent < wanted:
         endpoint.writable = 0
+    elif sent < 0:
+        endpoint.failed = 1
     return sent
 
 

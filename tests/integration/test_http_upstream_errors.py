@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.integration.conftest import StartUpstream
-from tests.support.client import Client, CutOffError
+from tests.support.client import Client, CutOffError, fill_socket
 from tests.support.gateway import Gateway, free_port
 from tests.support.upstreams import Connection, Handler
 
@@ -211,6 +211,24 @@ def test_reset_of_a_close_delimited_body(upstream: StartUpstream, client: Client
     except (CutOffError, ConnectionResetError):
         return
     assert answer.status == 502
+
+
+def test_reset_that_sending_meets_first(upstream: StartUpstream, client: Client) -> None:
+    """The kernel tells an error once; reading then looks like a clean end of the stream."""
+    blocked = threading.Event()
+
+    def handler(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(OK + b"\r\nhello")
+        assert blocked.wait(10)
+        connection.reset()
+
+    upstream(handler, retries=0)
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+    client.until(b"hello\r\n")
+    fill_socket(client.socket, b"x" * 65536)
+    blocked.set()
+    client.expect_close()
 
 
 def test_closed_while_the_body_is_sent(upstream: StartUpstream, client: Client) -> None:
