@@ -7,13 +7,22 @@ import json
 import time
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.store import Configuration, DeclarativeError, LoadMemory, load_declarative
+from gateway.store import (
+    Configuration,
+    DeclarativeError,
+    LoadMemory,
+    load_declarative,
+    parse_declarative_json,
+)
+from gateway.store import declarative as declarative_module
 from gateway.store import memory as memory_module
+from gateway.store import pieces as pieces_module
 from gateway.store.documents import read_document
 from gateway.store.pieces import split_text
 from tests.gateway.store.test_recorded_configurations import CASES
@@ -182,42 +191,34 @@ def document(count: int = MANY, **first: Any) -> dict[str, Any]:
     return {"_format_version": "3.0", "services": services}
 
 
-def loaded_parts(memory: LoadMemory, monkeypatch: pytest.MonkeyPatch, text: str) -> int | None:
-    """How many elements of a text were read; None when it was read as a whole."""
-    cut = split_text(text)
-    count = 0
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is read of texts: "all" or "element"."""
+    found: list[str] = []
 
-    def read(piece: Any) -> Any:
-        nonlocal count
-        count += 1
-        assert cut is not None
-        return cut.read(piece)
+    def noting(what: str, function: Any) -> Any:
+        return lambda text: found.append(what) or function(text)
 
-    if cut is None:
-        return None
-    monkeypatch.setattr(
-        "gateway.store.declarative.split_text",
-        lambda text: type(cut)(cut.header, cut.elements, cut.names, read, cut.digest),
-    )
-    whole = []
-    monkeypatch.setattr(
-        "gateway.store.declarative.read_document", lambda text: whole.append(1) or read_document(text)
-    )
-    outcome(text, memory)
-    monkeypatch.undo()
-    return None if whole else count
+    for name in ("_read_json_piece", "_read_yaml_piece"):
+        monkeypatch.setattr(pieces_module, name, noting("element", getattr(pieces_module, name)))
+    monkeypatch.setattr(declarative_module, "read_document", noting("all", read_document))
+    return found
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_only_what_is_new_is_read(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_new_is_read(form: Any, reads: list[str]) -> None:
     memory = LoadMemory()
-    assert loaded_parts(memory, monkeypatch, form(document())) is None
-    assert loaded_parts(memory, monkeypatch, form(document())) == 0
-    assert loaded_parts(memory, monkeypatch, form(document(retries=7))) == 1
-    assert loaded_parts(memory, monkeypatch, form(document(retries=7))) == 0
-    assert loaded_parts(memory, monkeypatch, form(document(count=3))) == 1
-    # what was left out is forgotten
-    assert loaded_parts(memory, monkeypatch, form(document())) is None
+    for next_document, expected in (
+        (document(), ["all"]),
+        (document(), []),
+        (document(retries=7), ["element"]),
+        (document(retries=7), []),
+        (document(count=3), ["element"]),
+        (document(), ["all"]),  # what was left out is forgotten
+    ):
+        load_declarative(form(next_document), memory=memory)
+        assert reads == expected
+        reads.clear()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -421,3 +422,36 @@ def test_a_bad_text_is_not_remembered() -> None:
     with pytest.raises(DeclarativeError):
         load_declarative(bad, memory=memory)
     assert services(load_declarative(good, memory=memory))[0] is services(before)[0]
+
+
+# --- JSON bodies ----------------------------------------------------------------------------------
+
+
+def json_outcome(text: str, memory: LoadMemory) -> tuple[Any, ...]:
+    parsed = parse_declarative_json(
+        text.encode(), orjson.loads(text), left_out=frozenset(["check_hash"]), source="body", memory=memory
+    )
+    return parsed.configuration.hash, parsed.configuration.to_kong()
+
+
+@pytest.mark.usefixtures("_one_time")
+def test_of_repeated_keys_in_a_body_the_last_counts() -> None:
+    """As in Kong; a file with them is refused, be the element known from a body or not."""
+    memory = LoadMemory()
+    text = '{"_format_version": "3.0", "services": [{"name": "a", "host": "h", "host": "i"}]}'
+    assert json_outcome(text, memory) == json_outcome(text, memory) == json_outcome(text, LoadMemory())
+    (loaded,) = json_outcome(text, memory)[1]["services"].values()
+    assert loaded["host"] == "i"
+    with pytest.raises(DeclarativeError, match="duplicate key 'host'"):
+        load_declarative(text, memory=memory)
+    twice = text.replace('"services"', '"services": [], "services"')
+    assert json_outcome(twice, memory)[1]["services"]
+
+
+def test_options_are_no_part_of_the_hash() -> None:
+    text = '{"_format_version": "3.0", "services": [{"name": "a", "host": "h"}]}'
+    with_option = text.replace("{", '{"check_hash": 1, ', 1)
+    for memory in (LoadMemory(), None):
+        first = json_outcome(text, memory or LoadMemory())[0]
+        assert json_outcome(with_option, memory or LoadMemory())[0] == first
+    assert json_outcome(text.replace('"h"', '"i"'), LoadMemory())[0] != first
