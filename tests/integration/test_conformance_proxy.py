@@ -60,7 +60,7 @@ class Gateways:
     def of(self, environment: dict[str, str]) -> Gateway:
         key = tuple(sorted(environment.items()))
         if key not in self.started:
-            settings = {name.removeprefix("KONG_").lower(): value for name, value in key}
+            settings: dict[str, Any] = {name.removeprefix("KONG_").lower(): value for name, value in key}
             self.started[key] = Gateway(**settings).start()
         return self.started[key]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 import threading
 
 import pytest
@@ -188,7 +189,7 @@ def test_pipelined_request_waits_for_the_answer_before_it(upstream: StartUpstrea
             connection.send(response(b"second"))
 
     begun = threading.Event()
-    early: list[list[object]] = []
+    early: list[list[socket.socket]] = []
     behind = upstream(slow)
     client.send(PLAIN % 1 + PLAIN % 2)
     client.until(b"fi")
