@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ BODY_LIMIT = 10 * 1024 * 1024  # Kong's nginx_admin_client_max_body_size
 # reads sees the 413 and not a reset connection.
 DISCARD_LIMIT = 256 * 1024 * 1024
 FIELD_LIMIT = 1000
+SMALL_BODY = 64 * 1024  # what is larger is decoded by a thread
 
 YAML_TYPES = ("text/yaml", "application/yaml", "application/x-yaml", "text/x-yaml")
 
@@ -46,7 +48,9 @@ async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_L
     if not raw:
         return Body(b"", media_type)
     if media_type == "application/json":
-        return Body(raw, media_type, json_fields(raw))
+        if len(raw) < SMALL_BODY:
+            return Body(raw, media_type, json_fields(raw))
+        return Body(raw, media_type, await asyncio.to_thread(json_fields, raw))
     if media_type == "application/x-www-form-urlencoded":
         return Body(raw, media_type, form_fields(raw))
     if media_type == "multipart/form-data":

@@ -23,7 +23,7 @@ from gateway.store import (
 
 from .bodies import Body, read_body
 from .endpoints import Endpoint
-from .responses import ApiError, json_response, message_response
+from .responses import ApiError, json_response, json_text_response, message_response
 
 if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
@@ -62,7 +62,7 @@ def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
             acknowledged = await plane.apply(parsed.configuration)
         if not acknowledged:
             return message_response(504, "Timed out while loading configuration")
-        return await asyncio.to_thread(lambda: json_response(201, parsed.answer()))
+        return json_text_response(201, await asyncio.to_thread(parsed.answer, plane.entity_json))
 
     return [Endpoint("/config", {"GET": show, "POST": replace})]
 

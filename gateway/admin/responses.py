@@ -29,9 +29,12 @@ class ApiError(Exception):
 
 def json_response(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer. `content` is plain data (or msgspec structs already made plain)."""
-    return Response(
-        orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS), status, headers=headers, media_type=JSON_TYPE
-    )
+    return json_text_response(status, orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS), headers)
+
+
+def json_text_response(status: int, text: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer that has been made already."""
+    return Response(text, status, headers=headers, media_type=JSON_TYPE)
 
 
 def message_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

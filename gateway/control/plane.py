@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from gateway.dns import Resolver, ResolverOptions
 from gateway.settings import Settings
 from gateway.snapshot import host_names
-from gateway.store import EMPTY_HASH, Configuration, LoadMemory
+from gateway.store import EMPTY_HASH, Configuration, EntityJson, LoadMemory
 from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
@@ -43,6 +43,7 @@ class ControlPlane:
         self.node_id = node_id
         self.configuration: Configuration = Configuration.EMPTY
         self.memory = LoadMemory()
+        self.entity_json = EntityJson()
         self.loading = False
         self.stopping = False
         self._publisher = publisher
@@ -110,7 +111,7 @@ class ControlPlane:
             self.configuration = configuration
             self.settings = settings or self.settings
             try:
-                await asyncio.to_thread(self._remembered.save, configuration)
+                await asyncio.to_thread(self._remembered.save, configuration, self.entity_json)
             except OSError as error:
                 # It is live; only a crash of this process would bring back an older one.
                 log.error("the configuration could not be kept for a restart: %s", error)

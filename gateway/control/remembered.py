@@ -13,8 +13,9 @@ from pathlib import Path
 
 import orjson
 
+from gateway.entities.upstreams import Upstream
 from gateway.snapshot.files import write_atomically
-from gateway.store import Configuration, DeclarativeError, load_declarative_document
+from gateway.store import Configuration, DeclarativeError, EntityJson, load_declarative_document
 from gateway.store.export import declarative_form
 
 log = logging.getLogger(__name__)
@@ -26,14 +27,17 @@ class Remembered:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def save(self, configuration: Configuration) -> None:
+    def save(self, configuration: Configuration, entity_json: EntityJson) -> None:
         """Keep this configuration. Takes time with many entities: use a thread. Raises OSError."""
-        entities = {
-            type_name: [declarative_form(entity) for entity in table.values()]
-            for type_name, table in configuration.entities.items()
-        }
-        document = {"_format_version": "3.0", "_transform": False, **entities}
-        write_atomically(self._path, orjson.dumps({"hash": configuration.hash, "document": document}))
+        members = [b'"_format_version":"3.0","_transform":false']
+        for type_name, table in entity_json.of(configuration).items():
+            if type_name == Upstream.type_name:  # not every one can be loaded in the form that is shown
+                texts = [orjson.dumps(declarative_form(entity)) for entity, _ in table.values()]
+            else:
+                texts = [text for _, text in table.values()]
+            members.append(b'"%b":[%b]' % (type_name.encode(), b",".join(texts)))
+        document = b'{"hash":"%b","document":{%b}}' % (configuration.hash.encode(), b",".join(members))
+        write_atomically(self._path, document)
 
     def load(self) -> Configuration | None:
         """The configuration kept last; None when there is none that can be read."""

@@ -15,11 +15,13 @@ from gateway.store.declarative_errors import DeclarativeError
 from gateway.store.export import export_declarative
 from gateway.store.loader import Parsed
 from gateway.store.memory import LoadMemory
+from gateway.store.rendering import EntityJson
 
 __all__ = (
     "EMPTY_HASH",
     "Configuration",
     "DeclarativeError",
+    "EntityJson",
     "LoadMemory",
     "Parsed",
     "check_file",

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from gateway.entities import texts
 from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
 from gateway.entities.fields import UUID, Errors, Reference
@@ -38,6 +40,7 @@ from gateway.store.declarative_errors import (
     unreadable,
 )
 from gateway.store.documents import DocumentPath
+from gateway.store.rendering import EntityJson
 
 FORMAT_VERSIONS = ("1.1", "2.1", "3.0")
 BEFORE_REGEX_PREFIX = ("1.1", "2.1")
@@ -58,15 +61,20 @@ class Parsed:
     given_secrets: Mapping[str, Mapping[str, Any]] = field(repr=False)
     """Id -> fields as given, for entities whose secrets were hashed."""
 
-    def answer(self) -> dict[str, dict[str, Any]]:
-        """Kong's answer to POST /config: the entities by type and id, with secrets as they were given."""
-        answer: dict[str, dict[str, Any]] = {}
-        for type_name, table in self.configuration.entities.items():
-            answer[type_name] = {
-                identifier: {**to_kong(entity), **self.given_secrets.get(identifier, {})}
-                for identifier, entity in table.items()
-            }
-        return answer
+    def answer(self, entity_json: EntityJson) -> bytes:
+        """Kong's answer to POST /config, in JSON: entities by type and id, secrets as they were given."""
+        types = []
+        for type_name, table in entity_json.of(self.configuration).items():
+            members = [
+                b'"%b":%b' % (identifier.encode(), self._with_secrets(entity) or text)
+                for identifier, (entity, text) in table.items()
+            ]
+            types.append(b'"%b":{%b}' % (type_name.encode(), b",".join(members)))
+        return b"{%b}" % b",".join(types)
+
+    def _with_secrets(self, entity: Entity) -> bytes | None:
+        given = self.given_secrets.get(entity.id)
+        return orjson.dumps({**to_kong(entity), **given}) if given else None
 
 
 @dataclass(slots=True, eq=False)

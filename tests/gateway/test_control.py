@@ -28,7 +28,7 @@ from gateway.run_directory import RunDirectory, read_json
 from gateway.settings import Settings, load_settings
 from gateway.snapshot import Resolution, ResolutionState, ResolvedAddress, compile_peers
 from gateway.snapshot.files import configuration_path, peers_path
-from gateway.store import Configuration, load_declarative_document
+from gateway.store import Configuration, EntityJson, load_declarative_document
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState, WorkerState
 from native.snapshot import PeerSetState, describe, find_peer_set
@@ -280,7 +280,7 @@ def test_what_is_remembered_is_what_was_live(tmp_path: Path) -> None:
     }
     before = load_declarative_document(document)
     remembered = Remembered(tmp_path / "last.json")
-    remembered.save(before)
+    remembered.save(before, EntityJson())
     assert (tmp_path / "last.json").stat().st_mode & 0o777 == 0o600
     after = remembered.load()
     assert after == before
@@ -453,7 +453,7 @@ def test_a_crashed_control_process_restores_what_was_live(
     directory = RunDirectory(setting.prefix)
     directory.control.mkdir()
     directory.node_id.write_text(NODE)
-    Remembered(directory.last_configuration).save(loaded)
+    Remembered(directory.last_configuration).save(loaded, EntityJson())
     setting.shared.publish_configuration(7, "b" * 32)
     child = Child(setting, settings, lambda: settings)
     try:

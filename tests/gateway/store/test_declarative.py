@@ -17,6 +17,7 @@ from gateway.store import (
     EMPTY_HASH,
     Configuration,
     DeclarativeError,
+    EntityJson,
     content_hash,
     load_declarative,
     load_declarative_document,
@@ -170,7 +171,7 @@ def test_passwords_are_hashed_and_the_answer_shows_what_was_given() -> None:
     parsed = parse_declarative(document(consumers=[consumer]))
     stored = parsed.configuration.to_kong()["basicauth_credentials"][identifier]
     assert stored["password"] == hashlib.sha1(b"p00000000-0000-4000-8000-000000000008").hexdigest()  # noqa: S324
-    given = parsed.answer()["basicauth_credentials"][identifier]
+    given = json.loads(parsed.answer(EntityJson()))["basicauth_credentials"][identifier]
     assert {**stored, **{"password": "p"}} == given
     untouched = load_declarative(document(_transform=False, consumers=[consumer]))
     assert untouched.to_kong()["basicauth_credentials"][identifier] == given | {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.store import DeclarativeError, parse_declarative
+from gateway.store import DeclarativeError, EntityJson, parse_declarative
 from gateway.store.documents import read_yaml
 
 SCENARIOS = Path(__file__).parents[4] / "shared" / "conformance" / "scenarios"
@@ -67,7 +67,7 @@ def test_answer(text: str, step: dict[str, Any]) -> None:
     if missing:
         pytest.skip(f"waits for the plugins {', '.join(missing)}")
     try:
-        answer: Any = parse_declarative(text).answer()
+        answer: Any = json.loads(parse_declarative(text).answer(EntityJson()))
         status = 201
     except DeclarativeError as error:
         answer = error.answer(flatten="flatten_errors=1" in step["path"])
