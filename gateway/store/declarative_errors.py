@@ -59,6 +59,8 @@ class Findings:
     outside_entities: dict[Any, Any] = field(default_factory=dict)
     """The part of `tree` that `flattened_errors` has no entity for."""
     entities: list[InvalidEntity] = field(default_factory=list)
+    left_out: int = 0
+    """How many more problems there are, of which nothing else is known here."""
 
 
 class DeclarativeError(Exception):
@@ -69,7 +71,8 @@ class DeclarativeError(Exception):
         self.problems = tuple(findings.problems)
         self.fields: dict[str, Any] = as_arrays(findings.tree)
         """Kong's `fields`: nested like the document, arrays with null where there is nothing wrong."""
-        self.message = message_of(self.fields)
+        self._more = f"… and {findings.left_out:,} more" if findings.left_out else ""
+        self.message = self._message_of(self.fields)
         self._outside_entities: dict[str, Any] = as_arrays(findings.outside_entities)
         self._entities = findings.entities
         super().__init__(self.message)
@@ -77,7 +80,10 @@ class DeclarativeError(Exception):
     def lines(self) -> list[str]:
         """Everything that is wrong, one a line, in the order of the file."""
         ordered = sorted(self.problems, key=lambda problem: problem.line or 0)
-        return [problem.describe(self.source) for problem in ordered]
+        return [problem.describe(self.source) for problem in ordered] + [self._more] * bool(self._more)
+
+    def _message_of(self, fields: Mapping[str, Any]) -> str:
+        return " ".join(filter(None, (message_of(fields), self._more)))
 
     def flattened(self) -> list[dict[str, Any]]:
         """Kong's `flattened_errors`: one item for each entity with errors."""
@@ -90,7 +96,7 @@ class DeclarativeError(Exception):
         return {
             "code": CODE,
             "name": NAME,
-            "message": message_of(self._outside_entities),
+            "message": self._message_of(self._outside_entities),
             "fields": self._outside_entities,
             # Kong (Lua) writes an empty list as an object.
             "flattened_errors": self.flattened() or {},
@@ -120,6 +126,21 @@ def flatten_errors(errors: Errors, path: DocumentPath) -> Iterator[tuple[Documen
     else:
         for name, below in errors.items():
             yield from flatten_errors(below, path if name == ENTITY else (*path, name))
+
+
+def first_errors(errors: Errors, count: int) -> Errors:
+    """Nested errors with only the first `count` texts, at least 1."""
+    if isinstance(errors, str):
+        return errors
+    if isinstance(errors, list):
+        return errors[:count]
+    first: dict[Any, Errors] = {}
+    for name, below in errors.items():
+        if count <= 0:
+            break
+        first[name] = first_errors(below, count)
+        count -= sum(1 for _ in flatten_errors(first[name], ()))
+    return first
 
 
 def hint_for(name: str, known: Sequence[str]) -> str:

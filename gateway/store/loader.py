@@ -34,6 +34,7 @@ from gateway.store.declarative_errors import (
     Findings,
     InvalidEntity,
     Problem,
+    first_errors,
     flatten_errors,
     hint_for,
     put,
@@ -47,8 +48,8 @@ BEFORE_REGEX_PREFIX = ("1.1", "2.1")
 # Written by decK beside the entities; they say nothing about what the gateway should do.
 IGNORED = ("_konnect", "_workspace", "_plugin_configs")
 ANNOTATIONS = ("_comment", "_ignore")
-MOST_HINTS = 100
-"""For how many unknown fields a guess is made at what was meant."""
+MOST_PROBLEMS = 100
+"""How many problems are told; more are counted. A hostile text could have millions."""
 
 LineOf = Callable[[DocumentPath], "int | None"]
 
@@ -364,23 +365,26 @@ class Loader:
 
     # Problems. In Kong's `fields`, their place depends on which step finds them.
 
-    def _note(self, path: DocumentPath, text: str, known: Sequence[str] = ()) -> None:
-        hint = ""
-        if text == texts.UNKNOWN_FIELD and known and len(self._findings.problems) < MOST_HINTS:
-            hint = hint_for(str(path[-1]), known)
+    def _note(self, path: DocumentPath, text: str, known: Sequence[str] = ()) -> bool:
+        """Note a problem; `known`: the fields there are. False: there are so many that it is only counted."""
+        if len(self._findings.problems) >= MOST_PROBLEMS:
+            self._findings.left_out += 1
+            return False
+        hint = hint_for(str(path[-1]), known) if text == texts.UNKNOWN_FIELD and known else ""
         self._findings.problems.append(Problem(path, text, self._line_of(path), hint=hint))
+        return True
 
     def _note_outside(self, path: DocumentPath, text: str) -> None:
         """A problem with the document rather than with an entity in it."""
-        self._note(path, text, (*ENTITY_TYPES, "_format_version", "_transform", *ANNOTATIONS))
-        put(self._findings.tree, path, text)
-        put(self._findings.outside_entities, path, text)
+        if self._note(path, text, (*ENTITY_TYPES, "_format_version", "_transform", *ANNOTATIONS)):
+            put(self._findings.tree, path, text)
+            put(self._findings.outside_entities, path, text)
 
     def _note_repeated(self, item: Item, text: str) -> None:
         """A repeated id or combination: shown where the entity stands."""
-        self._note(item.path, text)
-        put(self._findings.tree, item.path, text)
-        self._add_invalid(item, text)
+        if self._note(item.path, text):
+            put(self._findings.tree, item.path, text)
+            self._add_invalid(item, text)
 
     def _note_repeated_key(self, item: Item, text: str) -> None:
         """A repeated endpoint key: shown in the list of the entity's type, at its index in its own list."""
@@ -388,7 +392,8 @@ class Loader:
         if item.parent is None or self._document.get(type_name):
             self._note_repeated(item, text)
             return
-        self._note(item.path, text)
+        if not self._note(item.path, text):
+            return
         index = max(int(item.path[-1]), self._next_index[type_name])
         self._next_index[type_name] = index + 1
         put(self._findings.tree, (type_name, index), text)
@@ -396,16 +401,16 @@ class Loader:
 
     def _note_repeated_value(self, item: Item, text: str) -> None:
         """A repeated value of another unique field: shown under the entity's key or id."""
-        self._note(item.path, text)
-        self._keyed.append((item, text, item.path))
-        self._add_invalid(item, text)
+        if self._note(item.path, text):
+            self._keyed.append((item, text, item.path))
+            self._add_invalid(item, text)
 
     def _note_reference(self, item: Item, name: str, text: str) -> None:
         """A reference to nothing: shown under the key or id of the entity that has it. As in Kong,
         `flattened_errors` leaves it out."""
         path = (*item.path, name)
-        self._note(path, text)
-        self._keyed.append((item, [text], path))
+        if self._note(path, text):
+            self._keyed.append((item, [text], path))
 
     def _add_invalid(self, item: Item, text: str) -> None:
         values = {**item.values, "id": item.id}
@@ -418,11 +423,15 @@ class Loader:
         for item in self._items:
             if not item.errors:
                 continue
+            room = MOST_PROBLEMS - len(self._findings.problems)
             known = (*shape_of(item.kind).fields, *CHILDREN[item.kind.type_name])
             for path, text in flatten_errors(item.errors, item.path):
                 self._note(path, text, known if len(path) == len(item.path) + 1 else ())
-            put(tree, item.path, item.errors)
-            self._findings.entities.append(InvalidEntity(item.kind, item.values, item.errors))
+            if room > 0:
+                errors = first_errors(item.errors, room)
+                assert isinstance(errors, dict)
+                put(tree, item.path, errors)
+                self._findings.entities.append(InvalidEntity(item.kind, item.values, errors))
         for item, errors, path in self._keyed:
             # Kong makes an object of what is an array otherwise. Where there is an array already, use the
             # path.
