@@ -44,7 +44,7 @@ lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check gateway tests bench
 	$(BIN)/mypy
-	$(BIN)/cython-lint native
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint native
 
 bench: build
 	$(BIN)/gateway bench run $(BENCH_ARGS)

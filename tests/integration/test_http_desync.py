@@ -18,7 +18,9 @@ def first_with_extra(body_length: int) -> bytes:
     return head % length + b"x" * length + POISON
 
 
-@pytest.mark.parametrize("size", [200, LARGE_BUFFER - 1, LARGE_BUFFER, LARGE_BUFFER + 1, 2 * LARGE_BUFFER, 300_000])
+@pytest.mark.parametrize(
+    "size", [200, LARGE_BUFFER - 1, LARGE_BUFFER, LARGE_BUFFER + 1, 2 * LARGE_BUFFER, 300_000]
+)
 def test_bytes_behind_a_response_are_thrown_away(shared_gateway: Gateway, size: int) -> None:
     def serve(connection: Connection) -> None:
         while connection.read_head():

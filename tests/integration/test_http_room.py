@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from tests.support.gateway import Gateway, one_service, wait_for
 from tests.support.upstreams import Upstream
 
