@@ -19,6 +19,7 @@ from tests.support.footprint import Footprint, TidyGateway, at_rest
 from tests.support.gateway import Gateway, wait_for
 from tests.support.load import (
     HOST,
+    SLOWNESS,
     Backend,
     EventLoopThread,
     Load,
@@ -29,11 +30,11 @@ from tests.support.load import (
 )
 
 AT_ONCE = 300
-READ_TIMEOUT_MS = 700
+READ_TIMEOUT_MS = 1000 * SLOWNESS
 """of the troubled service: waiting for it must not make the tests slow"""
 MOST_KEPT = 64 << 20
 """bytes of free buffers that two workers may keep after AT_ONCE requests (native/memory.pxd)"""
-CLIENT_SECONDS = 12.0
+CLIENT_SECONDS = 12.0 * SLOWNESS
 """longer than any retries of the gateway may take"""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
