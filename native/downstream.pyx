@@ -49,7 +49,7 @@ cdef enum:
     CLOSED_AT_ONCE = 64          # idle connections closed for want of room, per ACCEPT_RETRY_MS
     LOOKED_AT = 1024
     IDLE_GRACE_MS = 2000         # a connection that was idle for less is not closed for others
-    LINGER_BYTES = 1048576       # read at most so much from a client that is being closed
+    LINGER_BYTES = 67108864      # read at most so much from a client that is being closed: a reset takes its answer away
 
 
 cdef inline const LiveSettings* settings_of(Worker* worker) noexcept nogil:

@@ -1,7 +1,7 @@
-"""Random clients against random upstreams: responses are right or visibly incomplete, and nothing is left over.
+"""Random clients against random upstreams: responses are right or visibly incomplete, nothing is left.
 
-A request's target tells the upstream how to behave; the client knows what it must get. Seeds are fixed, so that
-a failure can be repeated alone, as far as the timing of threads allows.
+A request's target tells the upstream how to behave; the client knows what it must get. Seeds are fixed, so
+that a failure can be repeated alone, as far as the timing of threads allows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def body_of(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-# --- the upstream's side -------------------------------------------------------------------------------------
+# --- the upstream's side -----------------------------------------------------------------------------------
 def behave(connection: Connection) -> None:
     """Serve requests as their targets say."""
     while head := connection.read_head():
@@ -74,7 +74,7 @@ def end(connection: Connection, rng: random.Random) -> None:
         connection.reset()
 
 
-# --- the client's side ---------------------------------------------------------------------------------------
+# --- the client's side ------------------------------------------------------------------------------------
 class Chaos:
     """One client thread."""
 

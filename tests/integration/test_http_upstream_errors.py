@@ -43,6 +43,7 @@ MALFORMED: dict[str, bytes] = {
     "gzip, chunked": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "chunked in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "head too large": OK + (b"X: " + b"x" * 1000 + b"\r\n") * 40 + b"Content-Length: 0\r\n\r\n",
+    "too many fields": OK + b"X: 1\r\n" * 300 + b"Content-Length: 0\r\n\r\n",
     "head without end": OK + b"X: " + b"x" * 200_000,
     "unasked 101": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     "bad size of the first chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",

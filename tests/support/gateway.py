@@ -53,10 +53,13 @@ def is_running(process: int | psutil.Process) -> bool:
 class Gateway:
     """`gateway start` in the foreground with its own prefix, ports and environment. Context manager.
 
-    `settings`: without prefix in lower case (worker_processes=2); `config`: a declarative document.
+    `settings`: without prefix in lower case (worker_processes=2); `config`: a declarative document;
+    `also_listen`: further addresses for proxy_listen.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None = None, **settings: object) -> None:
+    def __init__(
+        self, config: Mapping[str, Any] | None = None, *, also_listen: str | None = None, **settings: object
+    ) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="gateway-test-")
         self.prefix = Path(self.directory.name)
         self.proxy_port, self.admin_port, self.status_port = free_port(), free_port(), free_port()
@@ -75,6 +78,8 @@ class Gateway:
         }
         if config is not None:
             defaults["declarative_config"] = self.config_path
+        if also_listen is not None:
+            defaults["proxy_listen"] = f"{defaults['proxy_listen']}, {also_listen}"
         self.settings = {**defaults, **settings}
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -107,9 +107,10 @@ class Upstream:
     `requests` holds every (head, body) that `read_request` of any handler returned, `heads` every head read.
     """
 
-    def __init__(self, handler: Handler | None = None) -> None:
+    def __init__(self, handler: Handler | None = None, *, address: str = "127.0.0.1", port: int = 0) -> None:
         self.handler = handler or serve_echo
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.listener = socket.create_server((address, port), family=family, backlog=1024)
         self.port: int = self.listener.getsockname()[1]
         self.connections = 0
         self.open: list[socket.socket] = []
