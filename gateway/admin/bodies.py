@@ -14,12 +14,15 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from gateway.garbage import collection_paused
+
 from .responses import ApiError, html_error, invalid_media_type, message_response
 
 BODY_LIMIT = 10 * 1024 * 1024  # Kong's nginx_admin_client_max_body_size
 # A body beyond the limit is read on and thrown away up to this size, so that a client that sends before it
 # reads sees the 413 and not a reset connection.
 DISCARD_LIMIT = 256 * 1024 * 1024
+BODY_TIMEOUT = 60.0  # seconds for a whole body: who dawdles must not hold memory for ever
 FIELD_LIMIT = 1000
 SMALL_BODY = 64 * 1024  # what is larger is decoded by a thread
 
@@ -36,7 +39,8 @@ class Body:
 
 
 async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_LIMIT) -> Body:
-    """The body of a request. Raises ApiError: 400 (not parsable), 413 (too big), 415 (type not read here).
+    """The body of a request. Raises ApiError: 400 (not parsable), 408 (too slow), 413 (too big), 415
+    (type not read here).
 
     `yaml` allows YAML types, whose text is given raw.
     """
@@ -64,14 +68,18 @@ async def read_limited(request: Request, limit: int) -> bytes:
     """The whole body, at most `limit` bytes."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            chunks.append(chunk)
-        elif chunks:
-            chunks.clear()
-        if size > DISCARD_LIMIT:
-            break
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size <= limit:
+                    chunks.append(chunk)
+                elif chunks:
+                    chunks.clear()
+                if size > DISCARD_LIMIT:
+                    break
+    except TimeoutError:
+        raise ApiError(html_error(408, "408 Request Time-out", {"Connection": "close"})) from None
     if size > limit:
         raise ApiError(html_error(413, "413 Request Entity Too Large"))
     return b"".join(chunks)
@@ -80,17 +88,19 @@ async def read_limited(request: Request, limit: int) -> bytes:
 async def discard_body(request: Request) -> None:
     """Read a body that nobody wants, so that its sender comes to read the answer."""
     size = 0
-    with suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > DISCARD_LIMIT:
-                return
+    with suppress(ClientDisconnect, TimeoutError):
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > DISCARD_LIMIT:
+                    return
 
 
 def json_fields(raw: bytes) -> dict[str, Any]:
     """The members of a JSON object. An empty array counts as an empty object (corrections.md 8)."""
     try:
-        value = orjson.loads(raw)
+        with collection_paused():
+            value = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise ApiError(message_response(400, "Cannot parse JSON body")) from None
     if value == []:

@@ -21,7 +21,7 @@ from gateway.store import (
     parse_declarative_json,
 )
 
-from .bodies import Body, read_body
+from .bodies import Body, discard_body, read_body
 from .endpoints import Endpoint
 from .responses import ApiError, json_response, json_text_response, message_response
 
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
 
 RETRY_AFTER = "1"  # seconds until another load may be tried
+PARALLEL_BODIES = 4
+"""bodies in memory at once, though one is loaded at a time; more clients are told to come again"""
 OPTIONS = frozenset(("check_hash", "flatten_errors"))
 """members of a body that say how to load, not what"""
 
 
 def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
     """The declarative configuration as a whole."""
+    places = asyncio.Semaphore(PARALLEL_BODIES)
 
     async def show(request: Request) -> Response:
         refuse_with_database(plane)
@@ -43,13 +46,18 @@ def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
 
     async def replace(request: Request) -> Response:
         refuse_with_database(plane)
+        if places.locked():
+            await discard_body(request)
+            return busy()
+        async with places:
+            return await load(request)
+
+    async def load(request: Request) -> Response:
         body = await read_body(request, yaml=True)
         if plane.stopping:
             return message_response(503, "Kong currently exiting")
         if plane.loading:
-            return message_response(
-                429, "Currently loading previous configuration", {"Retry-After": RETRY_AFTER}
-            )
+            return busy()
         with plane.claim_loading():
             try:
                 parsed = await asyncio.to_thread(parse_body, body, plane.memory)
@@ -65,6 +73,11 @@ def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
         return json_text_response(201, await asyncio.to_thread(parsed.answer, plane.entity_json))
 
     return [Endpoint("/config", {"GET": show, "POST": replace})]
+
+
+def busy() -> Response:
+    """The answer to a load while another one runs."""
+    return message_response(429, "Currently loading previous configuration", {"Retry-After": RETRY_AFTER})
 
 
 def refuse_with_database(plane: ControlPlane) -> None:

@@ -42,9 +42,9 @@ def message_response(status: int, message: str, headers: Mapping[str, str] | Non
     return json_response(status, {"message": message}, headers)
 
 
-def html_error(status: int, title: str) -> Response:
+def html_error(status: int, title: str, headers: Mapping[str, str] | None = None) -> Response:
     """The small page with which the web server under Kong answers what never reaches Kong's own code."""
-    return Response(_HTML.format(title=title), status, media_type="text/html")
+    return Response(_HTML.format(title=title), status, headers=headers, media_type="text/html")
 
 
 def not_found() -> Response:
