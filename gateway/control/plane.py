@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from gateway.dns import Resolver, ResolverOptions
+from gateway.garbage import set_aside
 from gateway.settings import Settings
 from gateway.snapshot import host_names
 from gateway.store import EMPTY_HASH, Configuration, EntityJson, LoadMemory
@@ -115,6 +116,7 @@ class ControlPlane:
             except OSError as error:
                 # It is live; only a crash of this process would bring back an older one.
                 log.error("the configuration could not be kept for a restart: %s", error)
+            await asyncio.to_thread(set_aside)
         log.log(
             NOTICE,
             "configuration %d is live: hash %s, %s",

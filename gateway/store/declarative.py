@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from gateway.garbage import collection_paused
 from gateway.store.configuration import Configuration
 from gateway.store.declarative_errors import unreadable
 from gateway.store.documents import (
@@ -48,6 +49,11 @@ def parse_declarative(
     text: bytes | str, *, source: str = "declarative file", memory: LoadMemory | None = None
 ) -> Parsed:
     """Like `load_declarative`, with what POST /config answers."""
+    with collection_paused():
+        return _parse(text, source, memory)
+
+
+def _parse(text: bytes | str, source: str, memory: LoadMemory | None) -> Parsed:
     digest = content_hash(text)
     pieces = None
     try:
@@ -94,8 +100,9 @@ def parse_declarative_document(
     document: object, *, source: str = "declarative configuration", positions: LineOf | None = None
 ) -> Parsed:
     """Like `load_declarative_document`, with what POST /config answers."""
-    _check(document, source)
-    return Loader(document, source, positions or _nowhere, _document_hash(document)).load()
+    with collection_paused():
+        _check(document, source)
+        return Loader(document, source, positions or _nowhere, _document_hash(document)).load()
 
 
 def parse_declarative_json(
@@ -105,16 +112,17 @@ def parse_declarative_json(
 
     The last of repeated keys counts. The keys `left_out` are no part of the configuration.
     """
-    pieces = split_json(text.decode(), left_out, _read_with_orjson)
-    if pieces is not None:
-        parsed = memory.load(pieces, source, pieces.digest)
-        if parsed is not None:
-            return parsed
-    document = {name: value for name, value in decoded.items() if name not in left_out}
-    _check(document, source)
-    if pieces is None:
-        return Loader(document, source, _nowhere, _document_hash(document)).load()
-    return memory.load_first(document, pieces, source, _nowhere, pieces.digest)
+    with collection_paused():
+        pieces = split_json(text.decode(), left_out, _read_with_orjson)
+        if pieces is not None:
+            parsed = memory.load(pieces, source, pieces.digest)
+            if parsed is not None:
+                return parsed
+        document = {name: value for name, value in decoded.items() if name not in left_out}
+        _check(document, source)
+        if pieces is None:
+            return Loader(document, source, _nowhere, _document_hash(document)).load()
+        return memory.load_first(document, pieces, source, _nowhere, pieces.digest)
 
 
 def _read_with_orjson(piece: bytes) -> Any:

@@ -19,7 +19,6 @@ from typing import Any, TypeAlias
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.fields import Reference
 from gateway.entities.record import Entity
-from gateway.garbage import collection_paused
 from gateway.store.documents import DocumentPath
 from gateway.store.loader import ANNOTATIONS, IGNORED, Item, LineOf, Loader, Parsed
 from gateway.store.pieces import Piece, Pieces
@@ -63,18 +62,16 @@ class LoadMemory:
         if 2 * sum(known is None for _, _, known in found) > len(found):
             return None
         loader = _Reloader(pieces, source, digest, all_known)
-        with collection_paused():
-            parsed = loader.load_pieces(found)
-            if parsed is not None:
-                self._known = loader.memory()
+        parsed = loader.load_pieces(found)
+        if parsed is not None:
+            self._known = loader.memory()
         return parsed
 
     def load_first(self, document: Any, pieces: Pieces, source: str, line_of: LineOf, digest: str) -> Parsed:
         """Load a whole document, and remember the pieces that it consists of. Raises DeclarativeError."""
         loader = _Recorder(document, source, line_of, digest, pieces)
         parsed = loader.load()
-        with collection_paused():
-            self._context, self._known = _context(pieces), loader.memory()
+        self._context, self._known = _context(pieces), loader.memory()
         return parsed
 
 

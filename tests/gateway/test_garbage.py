@@ -1,8 +1,9 @@
 import gc
+import weakref
 
 import pytest
 
-from gateway.garbage import collection_paused
+from gateway.garbage import collection_paused, set_aside
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +33,26 @@ def test_who_does_without_is_left_without():
     with collection_paused():
         pass
     assert not gc.isenabled()
+
+
+class Node:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.node = self
+
+
+def test_what_is_set_aside_is_not_searched_and_yet_freed():
+    try:
+        frozen = gc.get_freeze_count()
+        kept = [Node()]
+        Node()
+        set_aside()
+        assert gc.get_freeze_count() > frozen
+        assert not any(isinstance(one, Node) for one in gc.get_objects())
+        gone = weakref.ref(kept[0])
+        kept[0].node = None
+        kept.clear()
+        assert gone() is None
+    finally:
+        gc.unfreeze()
