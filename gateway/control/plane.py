@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -93,6 +94,7 @@ class ControlPlane:
         Raises, and leaves everything as it was, when it cannot be compiled or written.
         """
         async with self._changing:
+            started = time.monotonic()
             if settings is not None:
                 self._resolver.configure(ResolverOptions.from_settings(settings))
             self._resolver.use(self._names([configuration, self.configuration]))
@@ -103,6 +105,7 @@ class ControlPlane:
                 acknowledged = await self._publisher.publish(
                     configuration, settings or self.settings, self._resolver.resolutions(), metric_slots
                 )
+                milliseconds = (time.monotonic() - started) * 1000
             except BaseException:
                 self._resolver.configure(ResolverOptions.from_settings(self.settings))
                 self._addresses_changed.set()
@@ -119,8 +122,9 @@ class ControlPlane:
             await asyncio.to_thread(set_aside)
         log.log(
             NOTICE,
-            "configuration %d is live: hash %s, %s",
+            "configuration %d is live%s: hash %s, %s",
             self.shared.configuration_number,
+            f" in all workers after {milliseconds:.0f} ms" if acknowledged else "",
             configuration.hash,
             summary(configuration),
         )
