@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from gateway.store import Configuration, EntityJson, load_declarative_document
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState, WorkerState
 from native.snapshot import PeerSetState, describe, find_peer_set
+from tests.support.gateway import wait_for
 
 PATIENCE = 10.0  # seconds; only ever spent by a test that fails
 NODE = "6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01"
@@ -387,14 +387,6 @@ class Child:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE
-    while not (result := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    return result
-
-
 @pytest.fixture
 def quiet(setting: Setting) -> Callable[..., Settings]:
     """Settings without listeners."""
@@ -433,7 +425,7 @@ def test_a_control_process_from_start_to_stop(setting: Setting, quiet: Callable[
 
         file.write_text('{"_format_version":"3.0"}')
         os.kill(child.pid, signal.SIGHUP)
-        found = wait_for(lambda: (now := read_json(report)).get("sequence") == 2 and now)
+        found = wait_for(lambda: now if (now := read_json(report)).get("sequence") == 2 else {})
         assert (found["ok"], found["errors"], found["configuration_number"]) == (True, [], 2)
         assert found["configuration_hash"] == "0" * 32
 

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from gateway.run_directory import RunDirectory, read_json
 from gateway.supervision import FIRST_DELAY, HEALTHY_LIFE, LONGEST_DELAY, Child
+from tests.support.gateway import free_port, is_running, wait_for
 
 FAKE = Path(__file__).parent / "fakes" / "fake_gateway.py"
 PATIENCE = 15.0
@@ -22,27 +22,7 @@ PATIENCE = 15.0
 
 def wait_until(condition: Callable[[], Any]) -> Any:
     """The first true answer of `condition`."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if answer := condition():
-            return answer
-        time.sleep(0.01)
-    raise AssertionError(f"did not become true in {PATIENCE} s: {condition.__name__}")
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended (a zombie counts)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True
-
-
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return wait_for(condition, seconds=PATIENCE, what=condition.__name__)
 
 
 class FakeGateway:
@@ -133,7 +113,7 @@ class FakeGateway:
             if self.process.stderr:
                 self.process.stderr.close()
         for pid in self.all_pids() if self.state() else []:
-            wait_until(lambda pid=pid: is_gone(pid))
+            wait_until(lambda pid=pid: not is_running(pid))
 
 
 @pytest.fixture
@@ -203,7 +183,7 @@ def test_nothing_outlives_a_killed_master(gateway: FakeGateway) -> None:
     gateway.signal(signal.SIGKILL)
     gateway.wait()
     for pid in pids:
-        wait_until(lambda pid=pid: is_gone(pid))
+        wait_until(lambda pid=pid: not is_running(pid))
     assert gateway.directory.pid_file.holder() is None
     assert gateway.directory.pid_file.content() == pids[0]  # a left-over, which does not matter
     gateway.start()
@@ -215,7 +195,7 @@ def test_fast_stop(gateway: FakeGateway, number: int) -> None:
     pids = gateway.all_pids()
     gateway.signal(number)
     assert gateway.wait() == 0
-    assert all(is_gone(pid) for pid in pids)
+    assert all(not is_running(pid) for pid in pids)
     assert not gateway.directory.pid_file.path.exists()
     assert not gateway.state()
 
@@ -240,7 +220,7 @@ def test_drain_lets_requests_end(gateway: FakeGateway) -> None:
     wait_until(lambda: all(worker["state"] == 3 for worker in gateway.shared()["workers"]))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE)
-    assert not any(is_gone(pid) for pid in [*workers, control])
+    assert not any(not is_running(pid) for pid in [*workers, control])
     hold.unlink()
     assert gateway.wait() == 0
     assert "was ended by signal" not in gateway.log()

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from gateway.run_directory import RunDirectory, read_json
-from tests.support.gateway import Gateway, free_port, one_service, wait_for
+from tests.support.gateway import Gateway, free_port, is_running, one_service, wait_for
 from tests.support.upstreams import Connection, Upstream, response
 
 PATIENCE = 30.0
@@ -99,16 +99,6 @@ class Commands:
 def children(pid: int) -> list[int]:
     """Pids of a process's children and theirs."""
     return [process.pid for process in psutil.Process(pid).children(recursive=True)]
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process has not ended. One that ended may stay in the table until somebody asks for its exit
-    code.
-    """
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def wait_until_ended(pids: list[int]) -> None:

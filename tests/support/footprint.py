@@ -49,14 +49,6 @@ class TidyGateway(Gateway):
         assert not problem, problem
 
 
-def is_running(process: psutil.Process) -> bool:
-    """Whether it has not ended. What waits for somebody to reap it (an init that takes its time) has."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def at_rest(gateway: Gateway, seconds: float = 10.0) -> None:
     """Wait until no worker has a client, or a connection to an upstream that is in use."""
 

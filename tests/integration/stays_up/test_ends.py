@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.footprint import TidyGateway, is_running, workers
-from tests.support.gateway import Gateway, one_service, read_all, wait_for
+from tests.support.footprint import TidyGateway, workers
+from tests.support.gateway import Gateway, is_running, one_service, read_all, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
 

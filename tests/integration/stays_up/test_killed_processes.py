@@ -11,8 +11,8 @@ from functools import partial
 import psutil
 import pytest
 
-from tests.support.footprint import TidyGateway, at_rest, is_running, other_workers, workers
-from tests.support.gateway import Gateway, one_service, wait_for
+from tests.support.footprint import TidyGateway, at_rest, other_workers, workers
+from tests.support.gateway import Gateway, is_running, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
 BACK_SECONDS = 2.0

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.footprint import Footprint, TidyGateway, at_rest, is_running, workers
-from tests.support.gateway import Gateway, one_service, wait_for
+from tests.support.footprint import Footprint, TidyGateway, at_rest, workers
+from tests.support.gateway import Gateway, is_running, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
 RELOADS = 200
