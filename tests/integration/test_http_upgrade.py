@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import threading
 
@@ -23,6 +24,9 @@ SWITCH = (
     b"Sec-WebSocket-Accept: abc=\r\n\r\n"
 )
 SIZE = 8_000_000
+# the sanitizers keep what was given back for a while, to catch its use
+SLOW_READER_MEMORY = 64_000_000 if os.environ.get("GATEWAY_TEST_SANITIZED") else 500_000
+"""bytes that a worker may need for a tunnel whose one end does not read"""
 
 
 @pytest.fixture
@@ -346,7 +350,7 @@ def test_slow_reader(upstream: StartUpstream, shared_gateway: Gateway, client: C
     if who == "upstream":
         sent.append(fill_socket(client.socket, b"x" * 65536))
     wait_for(lambda: sent, what="the sender is stopped")
-    assert worker_memory(shared_gateway) - before < 500_000
+    assert worker_memory(shared_gateway) - before < SLOW_READER_MEMORY
     assert sent[0] < 20_000_000
     done.set()
     if who == "client":
