@@ -88,9 +88,10 @@ async def hangs_in_its_head(reader: asyncio.StreamReader, writer: asyncio.Stream
 
 
 @behaviour("200")
-async def sends_byte_by_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    for byte in HEAD + b"0123456789":
-        writer.write(bytes([byte]))
+async def sends_in_small_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    message = HEAD + b"0123456789"
+    for piece in (message[:1], message[1:15], message[15:40], message[40:-3], message[-3:]):
+        writer.write(piece)
         await writer.drain()
         await asyncio.sleep(0.001)
 

@@ -25,7 +25,8 @@ from tests.support.load import (
 AT_ONCE = 40
 """clients of each kind"""
 SLOW_CLIENTS = 300
-HEADER_TIMEOUT = 1.0
+HEADER_TIMEOUT = 2.0
+"""of the impatient gateway, seconds"""
 READ_TIMEOUT_MS = 2000 * SLOWNESS
 LARGE = 4 << 20
 """bytes of a response: more than the kernel takes for a client that does not read"""
@@ -172,6 +173,18 @@ def gateway(backend: Backend) -> Iterator[Gateway]:
         one_service(backend.port, read_timeout=READ_TIMEOUT_MS, retries=0),
         worker_processes=2,
         proxy_access_log="off",
+        lingering_timeout="1s",
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def impatient(backend: Backend) -> Iterator[Gateway]:
+    """A gateway with short limits for clients."""
+    with TidyGateway(
+        one_service(backend.port),
+        worker_processes=2,
+        proxy_access_log="off",
         client_header_timeout=f"{HEADER_TIMEOUT}s",
         client_body_timeout="1s",
         send_timeout="500ms",
@@ -241,31 +254,33 @@ async def dawdle(port: int, request: bytes, pause: float) -> bytes:
         writer.transport.abort()
 
 
-def test_slow_loris(gateway: Gateway, thread: EventLoopThread) -> None:
+def test_slow_loris(impatient: Gateway, thread: EventLoopThread) -> None:
     """Heads that come byte by byte are cut off with 408 when their time is over; others do not wait."""
-    before = Footprint.of(gateway)
-    timeouts = sum(worker["timeouts"] for worker in workers(gateway))
+    before = Footprint.of(impatient)
+    timeouts = sum(worker["timeouts"] for worker in workers(impatient))
     request = b"GET /load HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"f" * 1000
 
     async def all_at_once() -> list[bytes]:
-        return await asyncio.gather(*(dawdle(gateway.proxy_port, request, 0.1) for _ in range(SLOW_CLIENTS)))
+        return await asyncio.gather(
+            *(dawdle(impatient.proxy_port, request, 0.1) for _ in range(SLOW_CLIENTS))
+        )
 
-    with Load(thread, gateway.proxy_port, connections=8) as load:
+    with Load(thread, impatient.proxy_port, connections=8) as load:
         answers = thread.call(all_at_once())
         report = load.stop()
     report.check()
     assert {answer[:12] for answer in answers} == {b"HTTP/1.1 408"}
     assert report.latency(0.99) < HEADER_TIMEOUT  # far from being stuck behind the slow ones
     # one byte was enough to keep nobody's connection for longer
-    assert sum(worker["timeouts"] for worker in workers(gateway)) - timeouts == SLOW_CLIENTS
-    Footprint.of(gateway).check(before, slack=16 << 20)
+    assert sum(worker["timeouts"] for worker in workers(impatient)) - timeouts == SLOW_CLIENTS
+    Footprint.of(impatient).check(before, slack=16 << 20)
 
 
-def test_silent_clients_are_dropped(gateway: Gateway, thread: EventLoopThread) -> None:
+def test_silent_clients_are_dropped(impatient: Gateway, thread: EventLoopThread) -> None:
     """A connection on which nothing is sent costs a descriptor for the header timeout, no longer."""
 
     async def wait_for_the_end() -> bytes:
-        reader, writer = await asyncio.open_connection(HOST, gateway.proxy_port)
+        reader, writer = await asyncio.open_connection(HOST, impatient.proxy_port)
         try:
             return await asyncio.wait_for(reader.read(), 10)
         finally:
@@ -275,10 +290,10 @@ def test_silent_clients_are_dropped(gateway: Gateway, thread: EventLoopThread) -
         return await asyncio.gather(*(wait_for_the_end() for _ in range(SLOW_CLIENTS)))
 
     assert set(thread.call(all_at_once())) == {b""}
-    at_rest(gateway)
+    at_rest(impatient)
 
 
-def test_stalled_bodies(gateway: Gateway, thread: EventLoopThread) -> None:
+def test_stalled_bodies(impatient: Gateway, thread: EventLoopThread) -> None:
     """A body that stops coming is given up with 408, whether it is held or streamed."""
     requests = [
         b"POST /load HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (length, b"b" * 20_000)
@@ -286,7 +301,7 @@ def test_stalled_bodies(gateway: Gateway, thread: EventLoopThread) -> None:
     ] + [b"POST /load HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"]
 
     async def stall(request: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection(HOST, gateway.proxy_port)
+        reader, writer = await asyncio.open_connection(HOST, impatient.proxy_port)
         try:
             writer.write(request)
             return await asyncio.wait_for(reader.read(), 10)
@@ -297,16 +312,16 @@ def test_stalled_bodies(gateway: Gateway, thread: EventLoopThread) -> None:
         return await asyncio.gather(*(stall(request) for request in requests * 30))
 
     assert {answer[:12] for answer in thread.call(all_at_once())} == {b"HTTP/1.1 408"}
-    at_rest(gateway)
+    at_rest(impatient)
 
 
-def test_clients_that_do_not_read(gateway: Gateway, thread: EventLoopThread) -> None:
+def test_clients_that_do_not_read(impatient: Gateway, thread: EventLoopThread) -> None:
     """They are dropped after the send timeout; what they were sent does not pile up in the worker."""
 
     async def ask_and_stall() -> None:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.connect((HOST, gateway.proxy_port))
+        sock.connect((HOST, impatient.proxy_port))
         _, writer = await asyncio.open_connection(sock=sock)
         transport = writer.transport
         assert isinstance(transport, asyncio.Transport)
@@ -318,8 +333,8 @@ def test_clients_that_do_not_read(gateway: Gateway, thread: EventLoopThread) -> 
     async def all_at_once() -> None:
         await asyncio.gather(*(ask_and_stall() for _ in range(10)))
 
-    before = Footprint.of(gateway)
-    with Load(thread, gateway.proxy_port, connections=8) as load:
+    before = Footprint.of(impatient)
+    with Load(thread, impatient.proxy_port, connections=8) as load:
         thread.call(all_at_once())
         load.stop().check()
-    Footprint.of(gateway).check(before, slack=16 << 20)
+    Footprint.of(impatient).check(before, slack=16 << 20)
