@@ -68,7 +68,7 @@ def run(*command: str) -> bool:
     environment = os.environ | {
         "LD_PRELOAD": f"{library('libasan.so')} {library('libubsan.so')}",
         # CPython itself never frees everything; leaks of ours are found by tests that count
-        "ASAN_OPTIONS": f"detect_leaks=0:quarantine_size_mb=32:log_path={REPORTS}/asan:detect_stack_use_after_return=0",
+        "ASAN_OPTIONS": f"detect_leaks=0:quarantine_size_mb=32:log_path={REPORTS}/asan",
         "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:log_path={REPORTS}/ubsan",
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": str(TREE),
