@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,23 +25,30 @@ BODY_LIMIT = 10 * 1024 * 1024  # Kong's nginx_admin_client_max_body_size
 DISCARD_LIMIT = 256 * 1024 * 1024
 BODY_TIMEOUT = 60.0  # seconds for a whole body: who dawdles must not hold memory for ever
 FIELD_LIMIT = 1000
-SMALL_BODY = 64 * 1024  # what is larger is decoded by a thread
+SMALL_BODY = 64 * 1024  # bytes of JSON that may be decoded at once
 
+JSON = "application/json"
 YAML_TYPES = ("text/yaml", "application/yaml", "application/x-yaml", "text/x-yaml")
 
 
 @dataclass(frozen=True)
 class Body:
-    """A request body. `fields` holds the members of a JSON object or a form, and is empty for raw text."""
+    """A request body."""
 
     raw: bytes
     media_type: str  # lower case, without parameters; empty without a body
-    fields: dict[str, Any] = field(default_factory=dict)
+    form: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The members of a JSON object or a form; empty for raw text. A large object is decoded when they are
+        first asked for: use a thread. Raises ApiError (400)."""
+        return json_fields(self.raw) if self.raw and self.media_type == JSON else self.form
 
 
 async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_LIMIT) -> Body:
-    """The body of a request. Raises ApiError: 400 (not parsable), 408 (too slow), 413 (too big), 415
-    (type not read here).
+    """The body of a request. Raises ApiError: 400 (not parsable; for large JSON see `Body.fields`), 408 (too
+    slow), 413 (too big), 415 (type not read here).
 
     `yaml` allows YAML types, whose text is given raw.
     """
@@ -51,10 +59,11 @@ async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_L
     media_type = types[0].partition(";")[0].strip().lower() if types else ""
     if not raw:
         return Body(b"", media_type)
-    if media_type == "application/json":
+    if media_type == JSON:
+        body = Body(raw, media_type)
         if len(raw) < SMALL_BODY:
-            return Body(raw, media_type, json_fields(raw))
-        return Body(raw, media_type, await asyncio.to_thread(json_fields, raw))
+            _ = body.fields  # so that nobody has to think of it
+        return body
     if media_type == "application/x-www-form-urlencoded":
         return Body(raw, media_type, form_fields(raw))
     if media_type == "multipart/form-data":

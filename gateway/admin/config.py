@@ -19,9 +19,10 @@ from gateway.store import (
     parse_declarative,
     parse_declarative_document,
     parse_declarative_json,
+    parse_known_json,
 )
 
-from .bodies import Body, discard_body, read_body
+from .bodies import JSON, Body, discard_body, read_body
 from .endpoints import Endpoint
 from .responses import ApiError, json_response, json_text_response, message_response
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 RETRY_AFTER = "1"  # seconds until another load may be tried
 PARALLEL_BODIES = 4
 """bodies in memory at once, though one is loaded at a time; more clients are told to come again"""
+SOURCE = "POST /config"
 OPTIONS = frozenset(("check_hash", "flatten_errors"))
 """members of a body that say how to load, not what"""
 
@@ -99,18 +101,22 @@ def is_truthy(value: object) -> bool:
 
 def parse_body(body: Body, memory: LoadMemory) -> Parsed:
     """The configuration that a body holds, in any of the ways in which Kong takes it."""
+    if body.media_type == JSON:
+        known = parse_known_json(body.raw, left_out=OPTIONS, source=SOURCE, memory=memory)
+        if known is not None:
+            return known
     config = body.fields.get("config")
     if not body.raw:
         raise ApiError(message_response(400, "expected a declarative configuration"))
-    if body.fields.get("_format_version") or (config is None and body.media_type == "application/json"):
-        if body.media_type == "application/json":
+    if body.fields.get("_format_version") or (config is None and body.media_type == JSON):
+        if body.media_type == JSON:
             return parse_declarative_json(
-                body.raw, body.fields, left_out=OPTIONS, source="POST /config", memory=memory
+                body.raw, body.fields, left_out=OPTIONS, source=SOURCE, memory=memory
             )
         document = {name: value for name, value in body.fields.items() if name not in OPTIONS}
-        return parse_declarative_document(document, source="POST /config")
+        return parse_declarative_document(document, source=SOURCE)
     if config is None:
         config = body.raw
     if not isinstance(config, str | bytes):
-        return parse_declarative_document(config, source="POST /config")
-    return parse_declarative(config, source="POST /config", memory=memory)
+        return parse_declarative_document(config, source=SOURCE)
+    return parse_declarative(config, source=SOURCE, memory=memory)

@@ -10,6 +10,7 @@ from gateway.store.declarative import (
     parse_declarative,
     parse_declarative_document,
     parse_declarative_json,
+    parse_known_json,
 )
 from gateway.store.declarative_errors import DeclarativeError
 from gateway.store.export import export_declarative
@@ -32,4 +33,5 @@ __all__ = (
     "parse_declarative",
     "parse_declarative_document",
     "parse_declarative_json",
+    "parse_known_json",
 )

@@ -105,19 +105,29 @@ def parse_declarative_document(
         return Loader(document, source, positions or _nowhere, _document_hash(document)).load()
 
 
+def parse_known_json(
+    text: bytes, *, left_out: frozenset[str], source: str, memory: LoadMemory
+) -> Parsed | None:
+    """Like `parse_declarative_json`, before anything was decoded. None: most of it is new, it is no
+    declarative document, or there is something wrong with it."""
+    with collection_paused():
+        try:
+            pieces = split_json(text.decode(), left_out, _read_with_orjson)
+        except UnicodeDecodeError:
+            return None
+        return None if pieces is None else memory.load(pieces, source, pieces.digest)
+
+
 def parse_declarative_json(
     text: bytes, decoded: Mapping[str, object], *, left_out: frozenset[str], source: str, memory: LoadMemory
 ) -> Parsed:
-    """Like `parse_declarative_document`, for a JSON object that was decoded by orjson from `text`.
+    """Like `parse_declarative_document`, for a JSON object that was decoded by orjson from `text`; the memory
+    is filled, not used.
 
     The last of repeated keys counts. The keys `left_out` are no part of the configuration.
     """
     with collection_paused():
         pieces = split_json(text.decode(), left_out, _read_with_orjson)
-        if pieces is not None:
-            parsed = memory.load(pieces, source, pieces.digest)
-            if parsed is not None:
-                return parsed
         document = {name: value for name, value in decoded.items() if name not in left_out}
         _check(document, source)
         if pieces is None:
