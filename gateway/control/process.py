@@ -30,6 +30,9 @@ from .servers import Servers
 log = logging.getLogger(__name__)
 
 HEARTBEAT_INTERVAL = 1.0  # seconds
+NICENESS = 5
+"""How far this process stands back behind the workers where processors are short. Requests rather than a new
+configuration get them: a core that both want goes to the worker for three quarters of the time."""
 # After a crash workers hold good addresses: rather wait for names than publish that they are unknown.
 RESOLUTION_AFTER_CRASH = 5.0
 CANNOT_START = 78
@@ -54,6 +57,7 @@ def run_control(
     the process with status CANNOT_START when the first start of this master's control process fails.
     """
     handler = configure_logging(log_fd, settings.log_level)
+    os.nice(NICENESS)
     process = ControlProcess(settings, shared, notify_fds, reload_settings, handler)
     try:
         finished = asyncio.run(process.run())
