@@ -51,7 +51,6 @@ def check_input(kind: str, data: bytes, splits: list[int]) -> str | None:
     return compare(data)
 
 
-
 def accepts(kind: str, data: bytes) -> bool:
     result = TARGETS[kind][0](data)
     return isinstance(result, dict) or (isinstance(result, tuple) and result[0] >= 0)

@@ -50,9 +50,7 @@ def test_a_worker_that_hangs_in_a_drain_does_not_hold_up_the_end() -> None:
             (victim,) = gateway.worker_pids()
             assert gateway.process
             gateway.process.send_signal(signal.SIGQUIT)
-            wait_for(
-                lambda: gateway.status()["workers"][0]["state"] == "draining", what="the worker drains"
-            )
+            wait_for(lambda: gateway.status()["workers"][0]["state"] == "draining", what="the worker drains")
             os.kill(victim, signal.SIGSTOP)
             assert gateway.process.wait(timeout=20) == 0
 

@@ -179,3 +179,47 @@ def test_killed_master_leaves_nothing_and_can_start_again(backend: Backend, thre
         gateway.start()
         assert gateway.request("/again")[0] == 200
         assert len(gateway.family()) == 3
+
+
+def test_everything_at_once(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
+    """Reloads while workers and control process are killed in turn: only clients of a killed worker notice."""
+    lost: set[int] = set()
+    with (
+        Load(thread, gateway.proxy_port, connections=12) as load,
+        Load(thread, gateway.proxy_port, connections=4, keep_alive=False) as newcomers,
+    ):
+        for number in range(4):
+            document = one_service(backend.port)
+            document["services"][0]["routes"].append({"name": "more", "paths": [f"/more-{number}"]})
+            gateway.config_path.write_text(json.dumps(document))
+            wait_for(more_requests(load, 50), what="requests")
+            victim = gateway.worker_pids()[number % 2]
+            lost |= clients_of(gateway, victim)
+            os.kill(victim, signal.SIGKILL)
+            assert gateway.process is not None
+            gateway.process.send_signal(signal.SIGHUP)
+            control = gateway.status()["control"]["pid"]
+            if number % 2:
+                os.kill(control, signal.SIGKILL)
+                wait_for(partial(control_is_another, gateway, control), what="the control process is back")
+            wait_for(partial(other_workers, gateway, {victim}, 2), what="a new worker serves")
+            wait_for(partial(is_live, gateway, f"more-{number}"), what="the file's configuration")
+        wait_for(more_requests(newcomers, 50), what="requests afterwards")
+        failures = load.stop().failures
+        # a newcomer's connection may be on the killed worker, too: one at a time for each of the four clients
+        few = newcomers.stop().failures
+    assert {failure.port for failure in failures} <= lost, failures[:10]
+    assert len(few) <= 4 * 4, few[:10]
+    assert not [failure for failure in few if not failure.port], few[:10]
+    at_rest(gateway)
+
+
+def is_live(gateway: Gateway, path: str) -> bool:
+    """Whether the Admin API shows this path, and every worker serves the configuration it has."""
+    try:
+        status, _, shown = gateway.call(gateway.admin_port, "GET", "/config")
+        serving = gateway.status()
+    except (OSError, ValueError):
+        return False
+    numbers = {worker["configuration_number"] for worker in serving["workers"]}
+    return status == 200 and path.encode() in shown and numbers == {serving["configuration_number"]}
