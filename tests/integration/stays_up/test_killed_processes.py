@@ -182,7 +182,7 @@ def test_killed_master_leaves_nothing_and_can_start_again(backend: Backend, thre
 
 
 def test_everything_at_once(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
-    """Reloads while workers and control process are killed in turn: only clients of a killed worker notice."""
+    """Reloads while workers and control process are killed in turn: only the victims' clients notice."""
     lost: set[int] = set()
     with (
         Load(thread, gateway.proxy_port, connections=12) as load,
