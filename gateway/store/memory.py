@@ -46,12 +46,13 @@ class LoadMemory:
 
     def __init__(self) -> None:
         self._context: tuple[object, ...] | None = None
+        self._lenient = False
         self._known: dict[Key, Known] = {}
 
     def load(self, pieces: Pieces, source: str, digest: str) -> Parsed | None:
         """The configuration that the pieces make. None when the text must be read as a whole: when most of it
         is new, or something in it is wrong."""
-        if self._context != _context(pieces):
+        if self._context != _context(pieces) or (self._lenient and not pieces.lenient):
             return None
         all_known = self._known
         found = [
@@ -64,21 +65,21 @@ class LoadMemory:
         loader = _Reloader(pieces, source, digest, all_known)
         parsed = loader.load_pieces(found)
         if parsed is not None:
-            self._known = loader.memory()
+            self._known, self._lenient = loader.memory(), pieces.lenient
         return parsed
 
     def load_first(self, document: Any, pieces: Pieces, source: str, line_of: LineOf, digest: str) -> Parsed:
         """Load a whole document, and remember the pieces that it consists of. Raises DeclarativeError."""
         loader = _Recorder(document, source, line_of, digest, pieces)
         parsed = loader.load()
-        self._context, self._known = _context(pieces), loader.memory()
+        self._context, self._known, self._lenient = _context(pieces), loader.memory(), pieces.lenient
         return parsed
 
 
 def _context(pieces: Pieces) -> tuple[object, ...]:
     """What besides its own text decides what an element becomes."""
     header = pieces.header
-    return pieces.read, header.get("_format_version"), header.get("_transform") is not False
+    return header.get("_format_version"), header.get("_transform") is not False
 
 
 class _Recorder(Loader):

@@ -43,6 +43,8 @@ class Pieces:
     """Decodes an element; raises ValueError, also where it is not known to be one."""
     digest: str = ""
     """Of JSON: md5 of names and pieces, without the space between them."""
+    lenient: bool = False
+    """Whether `read` accepts what others refuse."""
 
     def fits(self, document: Document) -> bool:
         """Whether `document`, read from the same text, has just these elements."""
@@ -70,7 +72,8 @@ _END = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 def split_json(
     text: str, left_out: frozenset[str] = frozenset(), read: Callable[[bytes], Any] | None = None
 ) -> Pieces | None:
-    """Cut a JSON object. The keys `left_out` do not count; `read` decodes elements instead of `read_json`."""
+    """Cut a JSON object. The keys `left_out` do not count; `read`, if given, decodes elements instead of
+    `read_json`, and less strictly."""
     header: dict[str, Any] = {}
     elements: dict[str, list[Piece]] = {}
     try:
@@ -93,7 +96,7 @@ def split_json(
     except ValueError:  # no JSON, or not of this form
         return None
     names = tuple(name for name in parts if name not in left_out)
-    return Pieces(header, elements, names, read or _read_json_piece, digest.hexdigest())
+    return Pieces(header, elements, names, read or _read_json_piece, digest.hexdigest(), read is not None)
 
 
 def _is_whole(data: bytes, parts: Mapping[str, bytes]) -> bool:

@@ -450,6 +450,19 @@ def test_of_repeated_keys_in_a_body_the_last_counts() -> None:
     assert json_outcome(twice, memory)[1]["services"]
 
 
+def test_a_body_after_a_file(reads: list[str]) -> None:
+    """A body may use what is known from a file, which is the stricter of the two."""
+    memory = LoadMemory()
+    text = json.dumps(document())
+    load_declarative(text, memory=memory)
+    assert reads == ["all"]
+    how: Any = {"left_out": frozenset(), "source": "body", "memory": memory}
+    assert parse_known_json(text.encode(), **how) is not None
+    load_declarative(text, memory=memory)
+    assert reads == ["all"] * 2
+    assert parse_known_json(text.encode(), **how) is not None
+
+
 def test_options_are_no_part_of_the_hash() -> None:
     text = '{"_format_version": "3.0", "services": [{"name": "a", "host": "h"}]}'
     with_option = text.replace("{", '{"check_hash": 1, ', 1)
