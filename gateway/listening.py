@@ -5,20 +5,15 @@ the master holds them too, what waits in the queue of a killed worker is taken b
 `reuseport` the workers share one socket.
 """
 
-import ctypes
 import errno
 import os
 import socket
 import stat
-import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gateway.settings import Listener
 
-_SO_ATTACH_FILTER = 26
-_BPF_RETURN = 0x06
-"""the classic BPF instruction that ends a filter with a number of bytes to keep (BPF_RET | BPF_K)"""
 SHARED = 1
 """flag of native.data_plane: several workers accept from the socket"""
 
@@ -94,21 +89,6 @@ class ListeningSockets:
                     one.close()
             if listener.path and isinstance(needed, ListeningSockets) and listener not in needed._by_listener:
                 Path(listener.path).unlink(missing_ok=True)
-
-    def turn_away(self) -> None:
-        """Let nobody get into the queues any more, also those of the workers' copies. Before a drain.
-
-        The kernel drops what asks for a connection, so that the workers can empty the queues before they close
-        them: who got a connection is served, and who did not finds the address closed when he asks again.
-        """
-        drop_all = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, 0))
-        program = struct.pack("HL", 1, ctypes.addressof(drop_all))
-        for listener, sockets in self._by_listener.items():
-            for one in sockets if not listener.path else ():
-                try:
-                    one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-                except OSError:
-                    pass  # not allowed here: a few clients may be reset
 
     def close(self) -> None:
         """Close all of them: nobody is to connect any more."""

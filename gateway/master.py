@@ -566,8 +566,6 @@ class Master:
         if asked.get("pid") == self._pid and isinstance(asked.get("timeout"), int | float):
             limit = float(asked["timeout"])
         self.log.notice(f"received SIGQUIT, letting requests end{f' within {limit:g} s' if limit else ''}")
-        for generation in self._generations():
-            generation.sockets.turn_away()
         self._begin_stop()
         for child in self._workers():
             child.dismiss(signal.SIGQUIT, limit)
