@@ -35,7 +35,7 @@ def impatient() -> Iterator[tuple[Gateway, Upstream]]:
             client_header_timeout="300ms",
             client_body_timeout="300ms",
             keepalive_timeout="300ms",
-            send_timeout="300ms",
+            send_timeout="1s",
             lingering_timeout="300ms",
         ) as gateway:
             yield gateway, behind
@@ -141,7 +141,7 @@ def test_client_that_reads_slowly_gets_it_all(impatient: tuple[Gateway, Upstream
         answer = client.head()
         left = int(answer.get("content-length") or 0)
         pause = threading.Event()
-        for _ in range(8):
+        for _ in range(15):
             left -= len(client.exactly(100_000))
             pause.wait(0.1)
         assert client.exactly(left) == b"x" * left
