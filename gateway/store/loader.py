@@ -48,7 +48,7 @@ BEFORE_REGEX_PREFIX = ("1.1", "2.1")
 # Written by decK beside the entities; they say nothing about what the gateway should do.
 IGNORED = ("_konnect", "_workspace", "_plugin_configs")
 ANNOTATIONS = ("_comment", "_ignore")
-MOST_PROBLEMS = 100
+MOST_PROBLEMS = 1000
 """How many problems are told; more are counted. A hostile text could have millions."""
 
 LineOf = Callable[[DocumentPath], "int | None"]
