@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_INTERVAL = 1.0  # seconds
 NICENESS = 10
 """How far this process stands back behind the workers where processors are short. Requests rather than a new
-configuration get them: a core that both want goes to the worker for three quarters of the time."""
+configuration get them: a core that both want goes to the worker for nine tenths of the time."""
 # After a crash workers hold good addresses: rather wait for names than publish that they are unknown.
 RESOLUTION_AFTER_CRASH = 5.0
 CANNOT_START = 78
