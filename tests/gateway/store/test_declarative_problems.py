@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.store import DeclarativeError, load_declarative, load_declarative_document
+from gateway.store.loader import MOST_PROBLEMS
 
 
 def error_of(text: str | bytes) -> DeclarativeError:
@@ -275,9 +276,9 @@ def test_thousands_of_problems_are_told_in_good_time() -> None:
         {"username": f"u{n}", f"unknown{n}": 1, "keyauth_credentials": [{"key": "same"}]} for n in range(5000)
     ]
     error = error_of_document(consumers=consumers)
-    assert len(error.lines()) == 100 + 1
-    assert error.lines()[-1] == f"… and {5000 + 4999 - 100:,} more"
-    assert len(error.fields["keyauth_credentials"]) == 100
+    assert len(error.lines()) == MOST_PROBLEMS + 1
+    assert error.lines()[-1] == f"… and {5000 + 4999 - MOST_PROBLEMS:,} more"
+    assert len(error.fields["keyauth_credentials"]) == MOST_PROBLEMS
 
 
 def test_messages_with_odd_characters_stay_lua() -> None:
