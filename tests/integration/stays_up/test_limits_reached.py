@@ -169,6 +169,12 @@ def test_descriptors_run_out(backend: Backend, thread: EventLoopThread) -> None:
         Load(thread, gateway.proxy_port, connections=8) as load,
     ):
         wait_for(more_requests(load, 100), what="requests")
+        with clients(gateway.proxy_port, 16) as some:
+            # as many connections to the upstream as the load may ever want at once: there will be no new ones
+            for one in some:
+                one.sendall(b"GET /slow/0.3/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            for one in some:
+                assert receive_answer(one).startswith(b"HTTP/1.1 200")
         (worker,) = workers(gateway)
         process = psutil.Process(worker["pid"])
         soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
