@@ -67,7 +67,6 @@ class Worker:
             worker_connections=start.settings.worker_connections,
             access_log_fd=self._access_fd,
             error_log_fd=start.log.fd,
-            node_name=os.uname().nodename,
         )
 
     def run(self) -> int:

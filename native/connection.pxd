@@ -16,7 +16,15 @@ from native.loop cimport Endpoint, EventLoop, Timer
 from native.memory cimport Buffer, BufferStock, Slab
 from native.router cimport RouteMatch, RouterRuntime
 from native.shm cimport ControlWords, RouteMetrics, WorkerBlock
-from native.snapshot cimport LiveSettings, Peer, PeerSet, RouteRecord, ServiceRecord, SnapshotHeader
+from native.snapshot cimport (
+    LiveSettings,
+    Peer,
+    PeerSet,
+    RouteRecord,
+    ServiceRecord,
+    SnapshotHeader,
+    snapshot_settings,
+)
 
 cdef enum:
     ADDRESS_TEXT = 48            # an IPv6 address as text, with room
@@ -263,3 +271,7 @@ ctypedef struct Worker:
     # Descriptors have the lowest free numbers, so a client's number tells how many are in use: from this one on
     # accepting pauses, and the rest is left for connections to upstreams.
     int descriptor_ceiling
+
+# The settings that new requests get. Once the worker has a configuration.
+cdef inline const LiveSettings* settings_of(Worker* worker) noexcept nogil:
+    return snapshot_settings(worker.configuration.base)

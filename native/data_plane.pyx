@@ -174,7 +174,7 @@ cdef class DataPlane:
             raise MemoryError
 
     def __init__(self, SharedState shared, uint32_t index, *, listeners, uint64_t worker_connections,
-                 int access_log_fd, int error_log_fd, str node_name=""):
+                 int access_log_fd, int error_log_fd):
         """`listeners`: (descriptor, port, flags) with flags 1 = shared between workers, 2 = TLS. A log descriptor of -1
         writes nothing. Raises OSError when the kernel gives no epoll or eventfd descriptor."""
         cdef Worker* worker = self.worker

@@ -15,6 +15,7 @@ from native.connection cimport (
     PHASE_SERVING,
     Exchange,
     Listener,
+    settings_of,
 )
 from native.exchange_record cimport exchange_new, exchange_free
 from native.http1 cimport HEAD_COMPLETE, HEAD_INCOMPLETE, HeadLimits, parse_request_head
@@ -39,7 +40,7 @@ from native.memory cimport (
     slab_give,
     slab_take,
 )
-from native.snapshot cimport LiveSettings, snapshot_settings
+from native.snapshot cimport LiveSettings
 from native.sockets cimport accept_from
 from native.stream cimport stream_end_sending, stream_receive
 
@@ -50,10 +51,6 @@ cdef enum:
     LOOKED_AT = 1024
     IDLE_GRACE_MS = 2000         # a connection that was idle for less is not closed for others
     LINGER_BYTES = 67108864      # read at most so much from a client that is being closed: a reset takes its answer away
-
-
-cdef inline const LiveSettings* settings_of(Worker* worker) noexcept nogil:
-    return snapshot_settings(worker.configuration.base)
 
 
 # --- accepting -------------------------------------------------------------------------------------------------------

@@ -10,16 +10,13 @@ from native.connection cimport (
     UPSTREAM_CONNECTING,
     UPSTREAM_IDLE,
     Pool,
+    settings_of,
 )
 from native.loop cimport Endpoint, Timer, loop_add, loop_forget, timer_remove, timer_set
 from native.memory cimport buffer_give, slab_give, slab_take
-from native.snapshot cimport LiveSettings, snapshot_settings
+from native.snapshot cimport LiveSettings
 from native.sockets cimport connect_to
 from native.stream cimport stream_is_quiet
-
-cdef const LiveSettings* settings_of(Worker* worker) noexcept nogil:
-    return snapshot_settings(worker.configuration.base)
-
 
 cdef inline uint32_t bucket_of(const uint8_t* address, uint8_t family, uint16_t port) noexcept nogil:
     cdef uint64_t word[2]
