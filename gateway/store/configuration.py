@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
-from gateway.entities.record import Entity, to_kong
+from gateway.entities.record import Entity, shape_of, to_kong
+from gateway.store.changes import Changes
+from gateway.store.indexes import ByCombination, ByParent, Index, Replacement, SortedIds
 
 EMPTY_HASH = "0" * 32
 """The hash of a configuration without entities, as Kong shows it."""
 
 _NOTHING: Mapping[str, Entity] = MappingProxyType({})
+IndexName = tuple[str, ...]
+AnIndex = TypeVar("AnIndex", bound=Index)
 
 
 class Configuration:
-    """All entities, by type name and id, in the order they were declared."""
+    """All entities, by type name and id, in the order they were declared or made.
 
-    __slots__ = ("_by_key", "entities", "hash")
+    The tables of types that a change leaves alone are the same objects before and after it.
+    """
+
+    __slots__ = ("_indexes", "entities", "hash")
 
     EMPTY: ClassVar[Configuration]
 
@@ -31,36 +38,78 @@ class Configuration:
             {name: MappingProxyType(table) for name, table in tables.items() if table}
         )
         self.hash = hash if self.entities else EMPTY_HASH
-        self._by_key: dict[str, dict[str, Entity]] = {}
+        self._indexes: dict[str, dict[IndexName, Index]] = {}
+
+    def changed(self, changes: Changes, hash: str) -> Configuration:
+        """The configuration after these changes; `hash` as for a new one."""
+        replacements: dict[str, list[Replacement]] = {}
+        for (type_name, identifier), entity in changes.items():
+            replacements.setdefault(type_name, []).append((self.of(type_name).get(identifier), entity))
+        tables = dict(self.entities)
+        following = Configuration((), hash)
+        indexes = dict(self._indexes)  # other threads make indexes while this one copies
+        for type_name, pairs in replacements.items():
+            table = dict(self.of(type_name))
+            for old, new in pairs:
+                if new is not None:
+                    table[new.id] = new
+                elif old is not None:
+                    del table[old.id]
+            tables[type_name] = MappingProxyType(table)
+            indexes[type_name] = {
+                name: index.changed(pairs) for name, index in dict(indexes.get(type_name, {})).items()
+            }
+        following.entities = MappingProxyType(
+            {name: tables[name] for name in ENTITY_TYPES if tables.get(name)}
+        )
+        following.hash = hash if following.entities else EMPTY_HASH
+        following._indexes = indexes
+        return following
 
     def of(self, type_name: str) -> Mapping[str, Entity]:
         """The entities of a type by id ("services" -> {id: Service}); empty when there are none."""
         return self.entities.get(type_name, _NOTHING)
 
     def find(self, type_name: str, key: str) -> Entity | None:
-        """The entity of a type with that id, or with that value of its endpoint key (name, username, …)."""
-        table = self.of(type_name)
-        if (found := table.get(key.lower())) is not None:
+        """The entity of a type with that id, or with that value of its endpoint key (name, username, …), where
+        that is unique."""
+        if (found := self.of(type_name).get(key.lower())) is not None:
             return found
-        endpoint_key = ENTITY_TYPES[type_name].endpoint_key
-        if endpoint_key is None:
+        kind = ENTITY_TYPES[type_name]
+        if kind.endpoint_key is None or not shape_of(kind).fields[kind.endpoint_key].unique:
             return None
-        if type_name not in self._by_key:
-            self._by_key[type_name] = {
-                value: entity
-                for entity in table.values()
-                if (value := getattr(entity, endpoint_key)) is not None
-            }
-        return self._by_key[type_name].get(key)
+        return self.find_unique(type_name, kind.endpoint_key, key)
+
+    def find_unique(self, type_name: str, field: str, value: Any) -> Entity | None:
+        """The entity of a type with that value of a unique field."""
+        return self.find_combination(type_name, (field,), (value,))
+
+    def find_combination(
+        self, type_name: str, fields: tuple[str, ...], values: tuple[Any, ...]
+    ) -> Entity | None:
+        """The entity of a type with these values of fields that are unique together; references are given as
+        ids."""
+        return self._index(
+            type_name, fields, lambda: ByCombination(fields, self.of(type_name).values())
+        ).find(values)
 
     def children(self, type_name: str, parent_type: str, parent_id: str) -> list[Entity]:
-        """The entities of a type that refer to one of another type: the routes of a service."""
+        """The entities of a type that refer to one of another type: the routes of a service. Oldest first."""
         field = CHILDREN[parent_type][type_name]
-        return [
-            entity
-            for entity in self.of(type_name).values()
-            if (reference := getattr(entity, field)) is not None and reference.id == parent_id
-        ]
+        index = self._index(type_name, ("child", field), lambda: ByParent(field, self.of(type_name).values()))
+        return list(index.of(parent_id).values())
+
+    def ids_after(self, type_name: str, identifier: str | None, count: int) -> list[str]:
+        """At most `count` ids of a type that follow `identifier` in order; from the first when it is None."""
+        return self._index(type_name, ("ids",), lambda: SortedIds(self.of(type_name))).after(
+            identifier, count
+        )
+
+    def _index(self, type_name: str, name: IndexName, make: Callable[[], AnIndex]) -> AnIndex:
+        indexes = self._indexes.setdefault(type_name, {})
+        if name not in indexes:
+            indexes[name] = make()
+        return cast("AnIndex", indexes[name])
 
     def to_kong(self) -> dict[str, dict[str, dict[str, object]]]:
         """Kong's answer to POST /config: type -> id -> entity, only types that have entities."""

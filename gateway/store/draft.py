@@ -1,0 +1,116 @@
+"""A configuration with the changes of a transaction that is not committed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
+from gateway.entities.record import Entity, shape_of
+from gateway.store.changes import Changes, EntityId
+from gateway.store.configuration import Configuration
+from gateway.store.indexes import combination_of
+
+
+class Draft:
+    """Reads see what was written before in the same transaction. Knows no rules (see `operations`)."""
+
+    def __init__(self, base: Configuration) -> None:
+        self.base = base
+        self._changes: dict[EntityId, Entity | None] = {}
+        # What the changes mean for the indexes of `base`; None stands for "no longer that one".
+        self._combinations: dict[tuple[str, tuple[str, ...]], dict[tuple[Any, ...], Entity | None]] = {}
+        self._children: dict[tuple[str, str, str], dict[str, Entity | None]] = {}
+
+    @property
+    def changes(self) -> Changes:
+        """What was put and removed so far, in order."""
+        return self._changes
+
+    def get(self, type_name: str, identifier: str) -> Entity | None:
+        """The entity with that id (lower case)."""
+        key = (type_name, identifier)
+        if key in self._changes:
+            return self._changes[key]
+        return self.base.of(type_name).get(identifier)
+
+    def find(self, type_name: str, key: str) -> Entity | None:
+        """The entity with that id or that value of its endpoint key, see Configuration.find."""
+        if (found := self.get(type_name, key.lower())) is not None:
+            return found
+        kind = ENTITY_TYPES[type_name]
+        if kind.endpoint_key is None or not shape_of(kind).fields[kind.endpoint_key].unique:
+            return None
+        return self.find_unique(type_name, kind.endpoint_key, key)
+
+    def find_unique(self, type_name: str, field: str, value: Any) -> Entity | None:
+        """The entity with that value of a unique field."""
+        return self.find_combination(type_name, (field,), (value,))
+
+    def find_combination(
+        self, type_name: str, fields: tuple[str, ...], values: tuple[Any, ...]
+    ) -> Entity | None:
+        """The entity with these values of fields that are unique together; references are given as ids."""
+        overlay = self._combinations.get((type_name, fields), {})
+        if values in overlay:
+            return overlay[values]
+        return self.base.find_combination(type_name, fields, values)
+
+    def children(self, type_name: str, parent_type: str, parent_id: str) -> list[Entity]:
+        """The entities of a type that refer to one of another type."""
+        found = {entity.id: entity for entity in self.base.children(type_name, parent_type, parent_id)}
+        field = CHILDREN[parent_type][type_name]
+        for identifier, entity in self._children.get((type_name, field, parent_id), {}).items():
+            if entity is None:
+                found.pop(identifier, None)
+            else:
+                found[identifier] = entity
+        return list(found.values())
+
+    def put(self, entity: Entity) -> None:
+        """Add an entity, or replace the one with its id."""
+        self._replace(entity.type_name, entity.id, entity)
+
+    def remove(self, entity: Entity) -> None:
+        """Take an entity out; nothing else goes with it."""
+        self._replace(entity.type_name, entity.id, None)
+
+    def result(self, hash: str) -> Configuration:
+        """The configuration that the changes make; `hash` as for Configuration."""
+        return self.base.changed(self._changes, hash)
+
+    def _replace(self, type_name: str, identifier: str, new: Entity | None) -> None:
+        old = self.get(type_name, identifier)
+        if old is None and new is None:
+            return
+        kind = ENTITY_TYPES[type_name]
+        for fields in unique_combinations(kind):
+            overlay = self._combinations.setdefault((type_name, fields), {})
+            if old is not None and (values := _values(old, fields)) is not None:
+                holder = overlay.get(values, old)
+                if holder is not None and holder.id == identifier:
+                    overlay[values] = None
+            if new is not None and (values := _values(new, fields)) is not None:
+                overlay[values] = new
+        for field in shape_of(kind).foreign:
+            before, after = (getattr(one, field) if one is not None else None for one in (old, new))
+            if before is not None:
+                self._children.setdefault((type_name, field, before.id), {})[identifier] = None
+            if after is not None:
+                self._children.setdefault((type_name, field, after.id), {})[identifier] = new
+        self._changes[type_name, identifier] = new
+
+
+def _values(entity: Entity, fields: tuple[str, ...]) -> tuple[Any, ...] | None:
+    """The values of fields that are unique together; None where a single field has no value."""
+    values = combination_of(entity, fields)
+    return None if values == (None,) else values
+
+
+def unique_combinations(kind: type[Entity]) -> Iterator[tuple[str, ...]]:
+    """The fields of a type of which no two entities have the same values: single ones, and the cache key."""
+    shape = shape_of(kind)
+    for name in shape.unique:
+        yield (name,)
+    if kind.cache_key and not (len(kind.cache_key) == 1 and kind.cache_key[0] in shape.unique):
+        yield kind.cache_key
