@@ -43,7 +43,7 @@ class ReadOnlyStore:
 
         Where no declarative configuration is named, what came through POST /config stays.
         """
-        if source:
+        if source.is_named:
             self.configuration = source.load(self._memory)
         self._source = source
         return self.configuration

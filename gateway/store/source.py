@@ -24,7 +24,9 @@ class DeclarativeSource:
         """What DECLARATIVE_CONFIG and DECLARATIVE_CONFIG_STRING name."""
         return cls(settings.declarative_config, settings.declarative_config_string or None)
 
-    def __bool__(self) -> bool:
+    @property
+    def is_named(self) -> bool:
+        """Whether there is one."""
         return bool(self.text or self.path)
 
     def load(self, memory: LoadMemory) -> Configuration:
