@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +21,7 @@ from gateway.settings import Settings
 
 from .bodies import discard_body
 from .browsers import refusal
+from .descriptions import Description
 from .responses import (
     SERVER,
     ApiError,
@@ -42,6 +43,8 @@ class Endpoint:
 
     path: str
     handlers: Mapping[str, Handler]
+    descriptions: Mapping[str, Description] = field(default_factory=dict)
+    """What the methods do, for /openapi.json. A test sees to it that every handler has one."""
 
     def methods(self) -> list[str]:
         """Every method that the path answers, sorted as Kong lists them."""
