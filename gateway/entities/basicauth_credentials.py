@@ -6,7 +6,7 @@ import hashlib
 from typing import Annotated, Any, ClassVar
 
 from gateway.entities.fields import Foreign, Reference, Text
-from gateway.entities.record import CreatedAt, Entity
+from gateway.entities.record import AdminPaths, CreatedAt, Entity
 
 
 class BasicAuthCredential(Entity, frozen=True, kw_only=True):
@@ -16,6 +16,7 @@ class BasicAuthCredential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "basicauth_credential"
     endpoint_key: ClassVar[str | None] = "username"
     cache_key: ClassVar[tuple[str, ...]] = ("username",)
+    paths: ClassVar[AdminPaths] = AdminPaths(collection="basic-auths", nested="basic-auth")
 
     created_at: CreatedAt
     consumer: Annotated[

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, TypeAlias
 import msgspec
 
 from gateway.entities import texts
+from gateway.entities.lua_patterns import compiled
 
 Errors: TypeAlias = "str | list[str] | dict[Any, Errors]"
 """A text, several texts (`@entity`), or errors by field name or by element index (0-based)."""
@@ -47,8 +48,11 @@ class Field:
 
     doc: str
     _: KW_ONLY
-    required: bool = False
-    """Null is not a value of this field (a default, where there is one, stands in for null)."""
+    required: bool | None = None
+    """Null is not a value of this field (a default, where there is one, stands in for null). None is the same
+    as False, but Kong's schemas do not mention it."""
+    null_default: bool = False
+    """Kong's schemas tell that the default is null, which else goes without saying."""
     unique: bool = False
     """No two entities of a type have the same value."""
     auto: bool = False
@@ -58,7 +62,7 @@ class Field:
     encrypted: bool = False
     """A secret: never logged, never part of a derived id."""
     extension: bool = False
-    """Not a field of Kong: left out of the Kong form of an entity while it is null."""
+    """Not a field of Kong's schemas: left out of the Kong form of an entity while it is null."""
 
     kind: ClassVar[str]
     """The name of the type in Kong's schemas."""
@@ -82,7 +86,7 @@ class Text(Field):
     match_none: tuple[tuple[str, str], ...] = ()
     """(substring, text): none of the substrings may occur."""
     match: str = ""
-    """A regular expression the whole value must match."""
+    """A Lua pattern (see `lua_patterns`) that must be found in the value."""
     rule: ValueCheck | None = None
 
     kind = "string"
@@ -108,7 +112,7 @@ class Text(Field):
         for substring, text in self.match_none:
             if substring in value:
                 return text
-        if self.match and not re.fullmatch(self.match, value):
+        if self.match and not compiled(self.match).search(value):
             return texts.invalid_value(value)
         return self.rule(value) if self.rule else None
 
@@ -217,7 +221,8 @@ class Set(Array):
     kept."""
 
     _: KW_ONLY
-    rule: ValueCheck | None = None
+    mutually_exclusive_subsets: tuple[tuple[str, ...], ...] = ()
+    """All elements are of one of these."""
 
     kind = "set"
     type_problem: ClassVar[str] = texts.EXPECTED_SET
@@ -227,7 +232,15 @@ class Set(Array):
         if errors is not None:
             return value, errors
         unique = list(dict.fromkeys(clean))
-        return unique, self.rule(unique) if self.rule else None
+        return unique, self._problem(unique)
+
+    def _problem(self, elements: list[Any]) -> str | None:
+        # The subsets are named in the order in which the elements came.
+        chosen = [
+            subset for element in elements for subset in self.mutually_exclusive_subsets if element in subset
+        ]
+        subsets = list(dict.fromkeys(chosen))
+        return texts.mutually_exclusive_sets(subsets) if len(subsets) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from gateway.entities.fields import Foreign, Reference, Text
-from gateway.entities.record import CreatedAt, Entity
+from gateway.entities.record import AdminPaths, CreatedAt, Entity
 
 
 class HmacAuthCredential(Entity, frozen=True, kw_only=True):
@@ -15,6 +15,7 @@ class HmacAuthCredential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "hmacauth_credential"
     endpoint_key: ClassVar[str | None] = "username"
     cache_key: ClassVar[tuple[str, ...]] = ("username",)
+    paths: ClassVar[AdminPaths] = AdminPaths(collection="hmac-auths", nested="hmac-auth")
 
     created_at: CreatedAt
     consumer: Annotated[

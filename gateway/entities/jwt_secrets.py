@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from gateway.entities.fields import Foreign, Reference, Text
-from gateway.entities.record import CreatedAt, Entity, RecordCheck
+from gateway.entities.record import AdminPaths, CreatedAt, Entity, RecordCheck
 from gateway.entities.record_checks import Conditional
 from gateway.entities.value_checks import public_key_problem
 
@@ -34,6 +34,7 @@ class JwtSecret(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "jwt_secret"
     endpoint_key: ClassVar[str | None] = "key"
     cache_key: ClassVar[tuple[str, ...]] = ("key",)
+    paths: ClassVar[AdminPaths] = AdminPaths(collection="jwts", nested="jwt")
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (
         Conditional(
             "algorithm",

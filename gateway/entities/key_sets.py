@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from gateway.entities.fields import Text
-from gateway.entities.record import CreatedAt, Entity, UpdatedAt
+from gateway.entities.record import AdminPaths, CreatedAt, Entity, UpdatedAt
 
 
 class KeySet(Entity, frozen=True, kw_only=True):
@@ -15,6 +15,7 @@ class KeySet(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "key_set"
     endpoint_key: ClassVar[str | None] = "name"
     cache_key: ClassVar[tuple[str, ...]] = ("name",)
+    paths: ClassVar[AdminPaths] = AdminPaths(collection="key-sets")
 
     created_at: CreatedAt
     updated_at: UpdatedAt

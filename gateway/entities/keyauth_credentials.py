@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from gateway.entities.fields import Foreign, Number, Reference, Text
-from gateway.entities.record import CreatedAt, Entity
+from gateway.entities.record import AdminPaths, CreatedAt, Entity
 
 LONGEST_TTL = 100_000_000
 
@@ -17,12 +17,16 @@ class KeyAuthCredential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "keyauth_credential"
     endpoint_key: ClassVar[str | None] = "key"
     cache_key: ClassVar[tuple[str, ...]] = ("key",)
+    paths: ClassVar[AdminPaths] = AdminPaths(collection="key-auths", nested="key-auth")
 
     created_at: CreatedAt
     consumer: Annotated[
         Reference, Foreign("Whose key it is.", reference="consumers", required=True, cascade=True)
     ]
-    key: Annotated[str, Text("The key; generated when not given.", unique=True, auto=True, encrypted=True)]
+    key: Annotated[
+        str,
+        Text("The key; generated when not given.", required=False, unique=True, auto=True, encrypted=True),
+    ]
     # Kong shows `ttl` only where a database can enforce it.
     ttl: Annotated[
         float | None,

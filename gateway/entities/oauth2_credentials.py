@@ -8,7 +8,7 @@ import secrets
 from typing import Annotated, Any, ClassVar
 
 from gateway.entities.fields import Array, Boolean, Foreign, Reference, Text
-from gateway.entities.record import CreatedAt, Entity
+from gateway.entities.record import AdminPaths, CreatedAt, Entity
 from gateway.entities.value_checks import redirect_uri_problem
 
 ITERATIONS = 10_000
@@ -22,6 +22,7 @@ class OAuth2Credential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "oauth2_credential"
     endpoint_key: ClassVar[str | None] = "client_id"
     cache_key: ClassVar[tuple[str, ...]] = ("client_id",)
+    paths: ClassVar[AdminPaths] = AdminPaths(collection="oauth2", nested="oauth2")
 
     created_at: CreatedAt
     consumer: Annotated[

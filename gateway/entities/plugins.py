@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.entities import texts
 from gateway.entities.fields import Anything, Boolean, Errors, Foreign, Reference, Set, Text
-from gateway.entities.record import ENTITY, CreatedAt, Entity, RecordCheck, UpdatedAt, shape_of, to_kong
+from gateway.entities.record import ENTITY, CreatedAt, Entity, Record, RecordCheck, UpdatedAt, shape_of, to_kong
 from gateway.entities.record_checks import add_entity_error
 from gateway.entities.services import PROTOCOLS
 from gateway.entities.value_checks import name_problem
@@ -76,6 +76,11 @@ class Plugin(Entity, frozen=True, kw_only=True):
         Set("The protocols it applies to.", required=True, elements=Text("A protocol.", one_of=PROTOCOLS)),
     ] = msgspec.field(default_factory=HTTP_PROTOCOLS.copy)
     enabled: Annotated[bool, Boolean("Whether it is in use.", required=True)] = True
+
+    @classmethod
+    def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
+        definition = find_plugin(values["name"]) if isinstance(values.get("name"), str) else None
+        return definition.config if definition is not None and field == "config" else None
 
     @classmethod
     def transform(cls, values: dict[str, Any]) -> None:

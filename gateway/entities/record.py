@@ -30,6 +30,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A struct whose fields are annotated with their rules."""
 
     record_checks: ClassVar[tuple[RecordCheck, ...]] = ()
+    shorthands: ClassVar[Mapping[str, Field]] = {}
+    """Fields that may be written and are never shown, because they stand for others (`url` of a service)."""
 
 
 Identifier = Annotated[str, Text("The UUID that identifies the entity.", uuid=True, auto=True)]
@@ -45,6 +47,19 @@ Tags = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class AdminPaths:
+    """Where the Admin API has a type, when not under the name of the type."""
+
+    _: KW_ONLY
+    collection: str | None = None
+    """All of them: "key-auths" for /key-auths."""
+    nested: str | None = None
+    """Those of a parent: "key-auth" for /consumers/{}/key-auth."""
+    disabled: tuple[str, ...] = ()
+    """Paths that Kong lists and answers with 404: "" the collection and its members, or a foreign field."""
+
+
 class Entity(Record, frozen=True, kw_only=True):
     """A configurable thing of Kong: a row of its Admin API and an item of the declarative file."""
 
@@ -56,6 +71,9 @@ class Entity(Record, frozen=True, kw_only=True):
     """The unique field that may stand for the id in paths and references."""
     cache_key: ClassVar[tuple[str, ...]] = ()
     """The fields that together are unique; Kong derives declarative ids from them."""
+    paths: ClassVar[AdminPaths] = AdminPaths()
+    shorthands: ClassVar[Mapping[str, Field]] = {}
+    """What may be written beside the fields and is resolved into them (see `prepare`): a service's `url`."""
 
     id: Identifier
     tags: Tags = None
@@ -65,6 +83,12 @@ class Entity(Record, frozen=True, kw_only=True):
         """Resolve shorthands in `values` (in place) before its fields are checked; errors of the
         shorthands."""
         return {}
+
+    @classmethod
+    def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
+        """The fields within a field of the kind `Anything`, as far as `values` tell: those of the plugin whose
+        configuration it is."""
+        return None
 
     @classmethod
     def transform(cls, values: dict[str, Any]) -> None:
@@ -156,6 +180,8 @@ class Group(Field):
 
     _: KW_ONLY
     record: type[Record]
+    declares_default: bool = False
+    """Kong's schema has a default for the record as a whole; else it follows from those of its fields."""
 
     kind = "record"
 

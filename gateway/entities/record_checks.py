@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.entities import texts
 from gateway.entities.fields import Errors, ValueCheck
+from gateway.entities.lua_patterns import compiled
 from gateway.entities.record import ENTITY
 
 
@@ -75,6 +76,9 @@ class Conditional:
 
     if_field: str
     _: KW_ONLY
+    if_equal: str | None = None
+    if_match: str = ""
+    """A Lua pattern (see `lua_patterns`)."""
     if_one_of: tuple[str, ...] = ()
     if_not_one_of: tuple[str, ...] = ()
     then_field: str
@@ -92,6 +96,10 @@ class Conditional:
             add_entity_error(errors, texts.conditional(self.if_field))
 
     def _applies(self, value: object) -> bool:
+        if self.if_equal is not None:
+            return value == self.if_equal
+        if self.if_match:
+            return isinstance(value, str) and compiled(self.if_match).search(value) is not None
         if self.if_one_of:
             return value in self.if_one_of
         return value not in self.if_not_one_of

@@ -17,7 +17,6 @@ from gateway.entities.services import PROTOCOLS
 from gateway.entities.value_checks import (
     address_range_problem,
     header_name_problem,
-    method_problem,
     name_problem,
     route_host_problem,
     wildcard_server_name_problem,
@@ -29,14 +28,6 @@ WITH_SERVER_NAMES = frozenset(("grpcs", "https", "tls", "tls_passthrough"))
 # protocols -> (fields that may not be set, how the text about them names the protocols)
 NOT_FOR_STREAMS = ("methods", "hosts", "paths", "headers", "query_params")
 STREAMS = "'tcp', 'tls', 'tls_passthrough' or 'udp'"
-
-
-def protocols_problem(protocols: list[str]) -> str | None:
-    """Protocols of one family only."""
-    chosen = list(
-        dict.fromkeys(family for protocol in protocols for family in FAMILIES if protocol in family)
-    )
-    return texts.mutually_exclusive_sets(chosen) if len(chosen) > 1 else None
 
 
 def header_to_match_problem(name: str) -> str | None:
@@ -149,12 +140,12 @@ class Route(Entity, frozen=True, kw_only=True):
             required=True,
             elements=Text("A protocol.", one_of=PROTOCOLS),
             len_min=1,
-            rule=protocols_problem,
+            mutually_exclusive_subsets=FAMILIES,
         ),
     ] = msgspec.field(default_factory=lambda: ["http", "https"])
     methods: Annotated[
         list[str] | None,
-        Set("The methods that match.", elements=Text("A method.", rule=method_problem)),
+        Set("The methods that match.", elements=Text("A method.", match="^%u+$")),
     ] = None
     hosts: Annotated[
         list[str] | None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from gateway.entities import texts
-from gateway.entities.fields import Array, Boolean, Errors, Foreign, Integer, Reference, Text
+from gateway.entities.fields import Array, Boolean, Errors, Field, Foreign, Integer, Reference, Text
 from gateway.entities.record import CreatedAt, Entity, RecordCheck, UpdatedAt
 from gateway.entities.record_checks import Conditional
 from gateway.entities.value_checks import host_problem, name_problem, path_problem
@@ -31,6 +32,9 @@ class Service(Entity, frozen=True, kw_only=True):
         Conditional("protocol", if_not_one_of=TLS, then_field="tls_verify_depth", then_null=True),
         Conditional("protocol", if_not_one_of=TLS, then_field="ca_certificates", then_null=True),
     )
+    shorthands: ClassVar[Mapping[str, Field]] = {
+        "url": Text("Stands for `protocol`, `host`, `port` and `path`, all of them.")
+    }
 
     created_at: CreatedAt
     updated_at: UpdatedAt
@@ -77,7 +81,8 @@ class Service(Entity, frozen=True, kw_only=True):
         Boolean("Whether the upstream server's certificate is verified; null: as configured globally."),
     ] = None
     tls_verify_depth: Annotated[
-        int | None, Integer("The longest chain of certificates accepted.", between=(0, 64))
+        int | None,
+        Integer("The longest chain of certificates accepted.", between=(0, 64), null_default=True),
     ] = None
     ca_certificates: Annotated[
         list[str] | None,

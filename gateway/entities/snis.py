@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from gateway.entities.fields import Foreign, Reference, Text
-from gateway.entities.record import CreatedAt, Entity, UpdatedAt
+from gateway.entities.record import AdminPaths, CreatedAt, Entity, UpdatedAt
 from gateway.entities.value_checks import wildcard_server_name_problem
 
 
@@ -15,6 +15,7 @@ class Sni(Entity, frozen=True, kw_only=True):
     type_name: ClassVar[str] = "snis"
     singular: ClassVar[str] = "sni"
     endpoint_key: ClassVar[str | None] = "name"
+    paths: ClassVar[AdminPaths] = AdminPaths(disabled=("certificate",))
 
     created_at: CreatedAt
     updated_at: UpdatedAt

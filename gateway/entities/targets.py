@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from gateway.entities.fields import Foreign, Integer, Number, Reference, Text
 from gateway.entities.hosts import InvalidHost, format_host, parse_host
-from gateway.entities.record import Entity
+from gateway.entities.record import AdminPaths, Entity
 
 DEFAULT_PORT = 8000
 
@@ -27,6 +27,7 @@ class Target(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "target"
     endpoint_key: ClassVar[str | None] = "target"
     cache_key: ClassVar[tuple[str, ...]] = ("upstream", "target")
+    paths: ClassVar[AdminPaths] = AdminPaths(disabled=("", "upstream"))
 
     created_at: Annotated[
         float,

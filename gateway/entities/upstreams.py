@@ -121,9 +121,9 @@ class ActiveChecks(Record, frozen=True, kw_only=True):
         int | None, Integer("How many targets are probed at once.", between=(1, 2**31))
     ] = 10
     http_path: Annotated[str | None, _path("The path of the probe.")] = "/"
-    https_sni: Annotated[str | None, Text("The TLS server name of the probe.", rule=server_name_problem)] = (
-        None
-    )
+    https_sni: Annotated[
+        str | None, Text("The TLS server name of the probe.", required=False, rule=server_name_problem)
+    ] = None
     https_verify_certificate: Annotated[
         bool, Boolean("Whether a probe verifies the target's certificate.", required=True)
     ] = True
@@ -131,15 +131,18 @@ class ActiveChecks(Record, frozen=True, kw_only=True):
         dict[str, list[str]] | None,
         Map(
             "Headers of the probe.",
+            required=False,
             keys=Text("A header's name.", rule=header_name_problem),
             values=Array("Its values.", elements=Text("A value.")),
         ),
     ] = None
     healthy: Annotated[
-        ActiveHealthy, Group("When a target is healthy.", required=True, record=ActiveHealthy)
+        ActiveHealthy,
+        Group("When a target is healthy.", required=True, declares_default=True, record=ActiveHealthy),
     ] = msgspec.field(default_factory=ActiveHealthy)
     unhealthy: Annotated[
-        ActiveUnhealthy, Group("When a target is unhealthy.", required=True, record=ActiveUnhealthy)
+        ActiveUnhealthy,
+        Group("When a target is unhealthy.", required=True, declares_default=True, record=ActiveUnhealthy),
     ] = msgspec.field(default_factory=ActiveUnhealthy)
 
 
@@ -148,22 +151,24 @@ class PassiveChecks(Record, frozen=True, kw_only=True):
 
     type: Annotated[str | None, Text("What is looked at.", one_of=CHECK_TYPES)] = "http"
     healthy: Annotated[
-        PassiveHealthy, Group("When a target is healthy.", required=True, record=PassiveHealthy)
+        PassiveHealthy,
+        Group("When a target is healthy.", required=True, declares_default=True, record=PassiveHealthy),
     ] = msgspec.field(default_factory=PassiveHealthy)
     unhealthy: Annotated[
-        PassiveUnhealthy, Group("When a target is unhealthy.", required=True, record=PassiveUnhealthy)
+        PassiveUnhealthy,
+        Group("When a target is unhealthy.", required=True, declares_default=True, record=PassiveUnhealthy),
     ] = msgspec.field(default_factory=PassiveUnhealthy)
 
 
 class HealthChecks(Record, frozen=True, kw_only=True):
     """How the health of targets is found out."""
 
-    active: Annotated[ActiveChecks, Group("Probes.", required=True, record=ActiveChecks)] = msgspec.field(
-        default_factory=ActiveChecks
-    )
-    passive: Annotated[PassiveChecks, Group("Proxied requests.", required=True, record=PassiveChecks)] = (
-        msgspec.field(default_factory=PassiveChecks)
-    )
+    active: Annotated[
+        ActiveChecks, Group("Probes.", required=True, declares_default=True, record=ActiveChecks)
+    ] = msgspec.field(default_factory=ActiveChecks)
+    passive: Annotated[
+        PassiveChecks, Group("Proxied requests.", required=True, declares_default=True, record=PassiveChecks)
+    ] = msgspec.field(default_factory=PassiveChecks)
     threshold: Annotated[
         float | None,
         Number(
@@ -172,14 +177,16 @@ class HealthChecks(Record, frozen=True, kw_only=True):
     ] = 0
 
 
-def _other_than(*excluded: str) -> tuple[str, ...]:
-    return tuple(value for value in HASH_INPUTS if value not in excluded)
-
-
 def _needs(value: str, primary: str, fallback: str) -> tuple[RecordCheck, RecordCheck]:
     return (
-        Conditional("hash_on", if_one_of=(value,), then_field=primary, then_required=True),
-        Conditional("hash_fallback", if_one_of=(value,), then_field=fallback, then_required=True),
+        Conditional("hash_on", if_match=f"^{value}$", then_field=primary, then_required=True),
+        Conditional("hash_fallback", if_match=f"^{value}$", then_field=fallback, then_required=True),
+    )
+
+
+def _allows(value: str, *fallbacks: str) -> RecordCheck:
+    return Conditional(
+        "hash_on", if_match=f"^{value}$", then_field="hash_fallback", then_one_of=("none", *fallbacks)
     )
 
 
@@ -192,23 +199,16 @@ class Upstream(Entity, frozen=True, kw_only=True):
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (
         *_needs("header", "hash_on_header", "hash_fallback_header"),
         *_needs("cookie", "hash_on_cookie", "hash_on_cookie"),
-        *_needs("query_arg", "hash_on_query_arg", "hash_fallback_query_arg"),
-        *_needs("uri_capture", "hash_on_uri_capture", "hash_fallback_uri_capture"),
-        Conditional(
-            "hash_on", if_one_of=("none", "cookie"), then_field="hash_fallback", then_one_of=("none",)
-        ),
-        Conditional(
-            "hash_on",
-            if_one_of=("consumer",),
-            then_field="hash_fallback",
-            then_one_of=_other_than("consumer"),
-        ),
-        Conditional("hash_on", if_one_of=("ip",), then_field="hash_fallback", then_one_of=_other_than("ip")),
-        Conditional(
-            "hash_on", if_one_of=("path",), then_field="hash_fallback", then_one_of=_other_than("path")
-        ),
+        _allows("none"),
+        _allows("cookie"),
+        _allows("consumer", "ip", "header", "cookie", "path", "query_arg", "uri_capture"),
+        _allows("ip", "consumer", "header", "cookie", "path", "query_arg", "uri_capture"),
+        # In Kong's order, which its message shows.
+        _allows("path", "consumer", "header", "cookie", "query_arg", "ip", "uri_capture"),
         Distinct(("hash_on_header", "hash_fallback_header")),
+        *_needs("query_arg", "hash_on_query_arg", "hash_fallback_query_arg"),
         Distinct(("hash_on_query_arg", "hash_fallback_query_arg")),
+        *_needs("uri_capture", "hash_on_uri_capture", "hash_fallback_uri_capture"),
         Distinct(("hash_on_uri_capture", "hash_fallback_uri_capture")),
     )
 
@@ -246,7 +246,13 @@ class Upstream(Entity, frozen=True, kw_only=True):
     ] = None
     slots: Annotated[int | None, Integer("The size of the hash ring.", between=(10, 65536))] = 10000
     healthchecks: Annotated[
-        HealthChecks, Group("How the health of targets is found out.", required=True, record=HealthChecks)
+        HealthChecks,
+        Group(
+            "How the health of targets is found out.",
+            required=True,
+            declares_default=True,
+            record=HealthChecks,
+        ),
     ] = msgspec.field(default_factory=HealthChecks)
     host_header: Annotated[
         str | None, Text("The Host header of requests to the targets.", rule=host_and_port_problem)

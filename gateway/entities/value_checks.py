@@ -14,7 +14,6 @@ TAG = re.compile(r"[ !-+\-.0-~\u0080-\U0010ffff]+")
 HEADER_NAME = re.compile(r"[A-Za-z0-9_\-]+")
 # RFC 2616 token: no separators, no control characters.
 COOKIE_NAME = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z|~]+")
-METHOD = re.compile(r"[A-Z]+")
 PATH_CHARACTERS = re.compile(r"/[0-9A-Za-z.\-_~/%:@!$&'()*+,;=]*")
 BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 PEM_BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,64})-----")
@@ -48,11 +47,6 @@ def cookie_name_problem(name: str) -> str | None:
     if COOKIE_NAME.fullmatch(name):
         return None
     return f"Invalid cookie name '{name}', should be a valid HTTP token (see RFC 2616)"
-
-
-def method_problem(method: str) -> str | None:
-    """HTTP methods: upper-case letters."""
-    return None if METHOD.fullmatch(method) else f"invalid value: {method}"
 
 
 def host_problem(host: str) -> str | None:

@@ -10,16 +10,17 @@ import msgspec
 from gateway.entities.fields import Anything, Errors, Text
 from gateway.entities.record import CreatedAt, Entity, Group, Record, RecordCheck, UpdatedAt
 
-BUILT_IN = ("env",)
-PREFIX = r"[a-z][a-z0-9-]*[a-z0-9]"
-
 
 class EnvironmentVault(Record, frozen=True, kw_only=True):
     """The configuration of the vault `env`, which reads environment variables."""
 
     prefix: Annotated[
-        str | None, Text("What comes before the name of every variable.", match=r"[A-Za-z_][A-Za-z0-9_]*")
+        str | None, Text("What comes before the name of every variable.", match="^[%a_-][%a%d_-]*$")
     ] = None
+
+
+BUILT_IN: dict[str, type[Record]] = {"env": EnvironmentVault}
+"""The kinds of vault there are, and how each is configured."""
 
 
 class KnownVault:
@@ -34,7 +35,7 @@ class KnownVault:
             return
         config = values.get("config")
         if config is not None and "config" not in errors:
-            _, problem = Group("", record=EnvironmentVault).check(config)
+            _, problem = Group("", record=BUILT_IN[name]).check(config)
             if problem is not None:
                 errors["config"] = problem
 
@@ -56,8 +57,8 @@ class Vault(Entity, frozen=True, kw_only=True):
             "The name of the vault in references.",
             required=True,
             unique=True,
-            match=PREFIX,
-            not_one_of=BUILT_IN,
+            match="^[a-z][a-z%d-]-[a-z%d]+$",
+            not_one_of=tuple(BUILT_IN),
         ),
     ]
     name: Annotated[str, Text("The kind of vault.", required=True)]
@@ -65,3 +66,7 @@ class Vault(Entity, frozen=True, kw_only=True):
     config: Annotated[dict[str, Any], Anything("How the vault is reached.", required=True)] = msgspec.field(
         default_factory=dict
     )
+
+    @classmethod
+    def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
+        return EnvironmentVault if field == "config" and values.get("name") in BUILT_IN else None
