@@ -14,18 +14,20 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.settings import Settings
+from gateway.store.errors import EntityError, StoreUnavailable, database_error
 
 from .bodies import discard_body
 from .browsers import refusal
 from .descriptions import Description
+from .paths import PathTable, UnreadablePath, path_segments
 from .responses import (
     SERVER,
     ApiError,
     html_error,
+    json_response,
     message_response,
     method_not_allowed,
     not_found,
@@ -39,7 +41,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path and its handlers by method. `path` is in Starlette's notation (`/services/{services}`)."""
+    """A path and its handlers by method. `path` has its parameters in braces (`/services/{services}`); a
+    handler finds them, decoded, in `request.path_params`."""
 
     path: str
     handlers: Mapping[str, Handler]
@@ -75,6 +78,13 @@ class EndpointApp:
             return await handler(request)
         except ApiError as error:
             return error.response
+        except EntityError as error:
+            return json_response(error.status, error.answer())
+        except StoreUnavailable as error:
+            # What exactly is wrong is for the log: it may tell of addresses and users.
+            log.error("%s %s: the database is not available: %s", method, request.url.path, error)
+            answer = database_error("the database is not available; nothing was changed")
+            return json_response(answer.status, answer.answer())
 
     def _options(self, request: Request) -> Response:
         methods = ", ".join(self._endpoint.methods())
@@ -93,8 +103,9 @@ class KongApi:
     def __init__(self, endpoints: Iterable[Endpoint], settings: Callable[[], Settings]) -> None:
         """`settings` gives the current ones."""
         self._settings = settings
-        routes = [Route(endpoint.path, EndpointApp(endpoint)) for endpoint in endpoints]
-        self._router = Router(routes, redirect_slashes=False, default=unknown_path)
+        self._paths: PathTable[EndpointApp] = PathTable()
+        for endpoint in endpoints:
+            self._paths.add(endpoint.path, EndpointApp(endpoint))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -125,20 +136,25 @@ class KongApi:
                 scope, receive, send_with_headers
             )
             return
-        if len(scope["path"]) > 1 and scope["path"].endswith("/"):
-            scope = {**scope, "path": scope["path"][:-1]}
         try:
-            await self._router(scope, receive, send_with_headers)
+            await self._dispatch(scope, receive, send_with_headers)
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not begun:
                 await unexpected_error()(scope, receive, send_with_headers)
 
-
-async def unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
-    """The router's answer to a path that is not in the table."""
-    response = not_found()
-    await (without_body(response) if scope["method"] == "HEAD" else response)(scope, receive, send)
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            found = self._paths.find(path_segments(scope))
+        except UnreadablePath:
+            response = message_response(400, "Cannot decode the path: it is not valid UTF-8")
+        else:
+            if found is not None:
+                app, parameters = found
+                await app({**scope, "path_params": parameters}, receive, send)
+                return
+            response = not_found()
+        await (without_body(response) if scope["method"] == "HEAD" else response)(scope, receive, send)
 
 
 def without_body(response: Response) -> Response:

@@ -9,7 +9,16 @@ import msgspec
 
 from gateway.entities import texts
 from gateway.entities.fields import Anything, Boolean, Errors, Foreign, Reference, Set, Text
-from gateway.entities.record import ENTITY, CreatedAt, Entity, Record, RecordCheck, UpdatedAt, shape_of, to_kong
+from gateway.entities.record import (
+    ENTITY,
+    CreatedAt,
+    Entity,
+    Record,
+    RecordCheck,
+    UpdatedAt,
+    shape_of,
+    to_kong,
+)
 from gateway.entities.record_checks import add_entity_error
 from gateway.entities.services import PROTOCOLS
 from gateway.entities.value_checks import name_problem

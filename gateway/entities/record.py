@@ -72,8 +72,6 @@ class Entity(Record, frozen=True, kw_only=True):
     cache_key: ClassVar[tuple[str, ...]] = ()
     """The fields that together are unique; Kong derives declarative ids from them."""
     paths: ClassVar[AdminPaths] = AdminPaths()
-    shorthands: ClassVar[Mapping[str, Field]] = {}
-    """What may be written beside the fields and is resolved into them (see `prepare`): a service's `url`."""
 
     id: Identifier
     tags: Tags = None
@@ -86,7 +84,7 @@ class Entity(Record, frozen=True, kw_only=True):
 
     @classmethod
     def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
-        """The fields within a field of the kind `Anything`, as far as `values` tell: those of the plugin whose
+        """The fields within a field of the kind `Anything`, as far as `values` tell: of the plugin whose
         configuration it is."""
         return None
 

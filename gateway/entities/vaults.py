@@ -69,4 +69,5 @@ class Vault(Entity, frozen=True, kw_only=True):
 
     @classmethod
     def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
-        return EnvironmentVault if field == "config" and values.get("name") in BUILT_IN else None
+        name = values.get("name")
+        return BUILT_IN.get(name) if field == "config" and isinstance(name, str) else None
