@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from gateway.settings.accounts import ACCOUNT, Account
+from gateway.settings.tokens import TOKENS, AdminToken
 from gateway.settings.values import (
     AFFINITY,
+    AUDIT_LOG,
+    CERTIFICATE,
     DATABASE,
     DNS_ORDER,
     FIELD_NAME,
@@ -24,6 +27,7 @@ from gateway.settings.values import (
     LISTEN_FORM,
     LOG,
     NAME_SERVERS,
+    NEEDED_TEXT,
     NETWORKS,
     ORIGINS,
     PORT_MAPS,
@@ -31,6 +35,7 @@ from gateway.settings.values import (
     SENDABLE_HEADERS,
     SWITCH,
     TEXT,
+    TRUSTED_CERTIFICATES,
     UUID,
     IpNetwork,
     Kind,
@@ -40,6 +45,7 @@ from gateway.settings.values import (
     duration,
     duration_or_off,
     header_list,
+    milliseconds,
     number,
     number_or_auto,
     optional_duration,
@@ -119,7 +125,12 @@ class Settings:
         Scope.RESTART,
         "Run directory: pid file, logs, snapshots. For root /var/lib/gateway, else ~/.local/state/sluicegate",
     )
-    database: str = _setting(DATABASE, "off", Scope.RESTART, "Where entities are kept")
+    database: str = _setting(
+        DATABASE,
+        "sqlite",
+        Scope.RESTART,
+        "Where entities are kept; where it is not given but a declarative configuration is: off",
+    )
     declarative_config: Path | None = _setting(
         path("the path of a YAML or JSON file"),
         "",
@@ -129,7 +140,60 @@ class Settings:
     declarative_config_string: str | None = _setting(
         TEXT, "", Scope.LIVE, "The declarative configuration itself instead of a file", secret=True
     )
+    declarative_writable: bool = _setting(
+        SWITCH,
+        "off",
+        Scope.RESTART,
+        "With DATABASE=off, writes through the Admin API change the declarative file",
+    )
     node_id: str | None = _setting(UUID, "", Scope.RESTART, "Id of this node; empty: a new one at each start")
+
+    # --- databases
+    sqlite_path: Path = _setting(
+        path("the path of a file (relative to the prefix)"),
+        "sluicegate.sqlite",
+        Scope.RESTART,
+        "File of the SQLite database; its directory must be writable, too. For a gateway started as root "
+        "with USER, control/sluicegate.sqlite unless it is given",
+    )
+    db_update_frequency: float = _setting(
+        duration(0.05, 86400),
+        "0.5",
+        Scope.RESTART,
+        "Time between two looks at what other nodes wrote to the database, should its notification be lost",
+    )
+    pg_host: str = _setting(
+        NEEDED_TEXT, "127.0.0.1", Scope.RESTART, "Host of PostgreSQL, or the directory of its unix socket"
+    )
+    pg_port: int = _setting(number(1, 65535), "5432", Scope.RESTART, "Port of PostgreSQL")
+    pg_user: str = _setting(NEEDED_TEXT, "kong", Scope.RESTART, "User of PostgreSQL")
+    pg_password: str | None = _setting(
+        TEXT, "", Scope.RESTART, "Password of the user of PostgreSQL", secret=True
+    )
+    pg_database: str = _setting(NEEDED_TEXT, "kong", Scope.RESTART, "Database of PostgreSQL")
+    pg_schema: str | None = _setting(
+        TEXT, "", Scope.RESTART, "Schema of the tables in PostgreSQL; empty: the one the user has as default"
+    )
+    pg_timeout: float = _setting(
+        milliseconds(100, 3_600_000),
+        "5000",
+        Scope.RESTART,
+        "Longest time in milliseconds that PostgreSQL may let one connect, read or write wait",
+    )
+    pg_ssl: bool = _setting(SWITCH, "off", Scope.RESTART, "Speak TLS with PostgreSQL, and nothing else")
+    pg_ssl_verify: bool = _setting(
+        SWITCH, "off", Scope.RESTART, "With PG_SSL: check the certificate of PostgreSQL and its host name"
+    )
+    pg_ssl_ca_file: tuple[str, ...] = _setting(
+        TRUSTED_CERTIFICATES,
+        "system",
+        Scope.RESTART,
+        "With PG_SSL_VERIFY: PEM file of the authorities that are trusted; system: those of this machine",
+        kong=("lua_ssl_trusted_certificate",),
+    )
+    pg_pool_size: int = _setting(
+        number(1, 1000), "4", Scope.RESTART, "Most connections to PostgreSQL at once"
+    )
 
     # --- listeners
     proxy_listen: tuple[Listener, ...] = _setting(
@@ -151,10 +215,64 @@ class Settings:
         HOST_NAMES,
         "",
         Scope.LIVE,
-        "Host names, besides localhost, by which Admin and status listeners on a loopback address are called",
+        "Host names by which the listeners are called, besides localhost on a loopback address; an Admin "
+        "listener without ADMIN_TOKEN elsewhere takes addresses and names inside a network besides; '*': any",
+    )
+    admin_token: tuple[AdminToken, ...] = _setting(
+        TOKENS,
+        "",
+        Scope.LIVE,
+        "Secrets for the Admin API, sent as 'Kong-Admin-Token: <token>' or 'Authorization: Bearer <token>'; "
+        "empty: who reaches it may use it, as in Kong",
+        secret=True,
+    )
+    admin_read_token: tuple[AdminToken, ...] = _setting(
+        TOKENS,
+        "",
+        Scope.LIVE,
+        "Secrets with which the Admin API can only be read, keys and passwords left out",
+        secret=True,
+    )
+    admin_max_requests: int = _setting(
+        number(1, 65535),
+        "256",
+        Scope.LIVE,
+        "Requests to the Admin API that are worked on at once, more are answered 503",
+    )
+    admin_audit_log: Path | None = _setting(
+        AUDIT_LOG,
+        "off",
+        Scope.LIVE,
+        "File with a JSON line for every request to the Admin API that changes something, or tries to",
+    )
+    admin_ssl_cert: Path | None = _setting(
+        CERTIFICATE,
+        "",
+        Scope.LIVE,
+        "Certificate, with those it is signed by, of Admin listeners with 'ssl' (PEM); empty: one is made in "
+        "<prefix>/ssl",
+    )
+    admin_ssl_cert_key: Path | None = _setting(
+        CERTIFICATE, "", Scope.LIVE, "Private key of ADMIN_SSL_CERT (PEM)"
+    )
+    admin_ssl_client_ca: Path | None = _setting(
+        CERTIFICATE,
+        "",
+        Scope.LIVE,
+        "Authorities (PEM) that sign the certificates of clients of Admin listeners with 'ssl'; empty: clients "
+        "need none",
     )
     status_listen: tuple[Listener, ...] = _setting(
         LISTEN, "127.0.0.1:8007", Scope.RESTART, "Addresses of the status and metrics endpoints"
+    )
+    status_ssl_cert: Path | None = _setting(
+        CERTIFICATE,
+        "",
+        Scope.LIVE,
+        "Certificate of status listeners with 'ssl' (PEM); empty: one is made in <prefix>/ssl",
+    )
+    status_ssl_cert_key: Path | None = _setting(
+        CERTIFICATE, "", Scope.LIVE, "Private key of STATUS_SSL_CERT (PEM)"
     )
     port_maps: Mapping[int, int] = _setting(
         PORT_MAPS,

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.settings.admin_access import check_access
 from gateway.settings.declarations import BODY_BUFFER_LIMIT, DECLARATIONS, Declaration, Scope, Settings
-from gateway.settings.sources import ConfError, Sources, read_conf
-from gateway.settings.values import LOG, Listener
+from gateway.settings.sources import ConfError, Given, Sources, read_conf
+from gateway.settings.values import AUDIT_LOG, CERTIFICATE, LOG, Listener
 
 # GATEWAY_ variables that are not settings: they steer the command line or the build.
 NOT_SETTINGS = frozenset({"conf", "build_only", "build_jobs", "sanitize", "march"})
@@ -42,14 +43,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-@dataclasses.dataclass(frozen=True)
-class Given:
-    """A setting's text and where it was found."""
-
-    text: str
-    origin: str
 
 
 def load_settings(
@@ -229,12 +222,16 @@ def _complete(
                 f"({given['declarative_config'].origin}; {given['declarative_config_string'].origin}): "
                 "allowed is one of them"
             )
+    _complete_database(values, given, problems, warnings)
     for name, declaration in DECLARATIONS.items():
-        if declaration.kind is LOG and values[name]:
+        if declaration.kind in (LOG, AUDIT_LOG) and values[name]:
             values[name] = values["prefix"] / values[name]
+        elif declaration.kind is CERTIFICATE and values[name]:
+            values[name] = directory / values[name]
     for name in ("proxy_listen", "admin_listen", "status_listen"):
         values[name] = _served(name, values[name], given[name], problems, warnings)
     _check_overlaps(values, given, problems)
+    check_access(values, given, problems, warnings)
     if values["client_body_buffer_size"] > BODY_BUFFER_LIMIT:
         warnings.append(
             f"CLIENT_BODY_BUFFER_SIZE = '{given['client_body_buffer_size'].text}' "
@@ -246,6 +243,45 @@ def _complete(
             f"CLIENT_MAX_REQUEST_LINE = '{given['client_max_request_line'].text}' "
             f"({given['client_max_request_line'].origin}): allowed: at most CLIENT_MAX_REQUEST_HEAD"
         )
+
+
+def _complete_database(
+    values: dict[str, Any], given: dict[str, Given], problems: list[str], warnings: list[str]
+) -> None:
+    """Choose the database where none is given, and its file; check what belongs to it."""
+    source = next(
+        (name for name in ("declarative_config", "declarative_config_string") if values[name]), None
+    )
+    if source and given["database"].origin == "default":
+        values["database"] = "off"
+        given["database"] = Given("off", f"default with {source.upper()}")
+    elif source and values["database"] != "off":
+        warnings.append(
+            f"{source.upper()} ({given[source].origin}) is not used: with DATABASE = '{values['database']}' "
+            f"({given['database'].origin}) entities come from the database; `gateway config db_import` puts "
+            "a declarative file into it"
+        )
+    if values["declarative_writable"] and not (
+        values["database"] == "off" and source == "declarative_config"
+    ):
+        problems.append(
+            f"DECLARATIVE_WRITABLE = '{given['declarative_writable'].text}' "
+            f"({given['declarative_writable'].origin}): allowed: on only with DATABASE=off and a file in "
+            "DECLARATIVE_CONFIG"
+        )
+    if given["sqlite_path"].origin == "default" and os.geteuid() == 0 and values["user"]:
+        values["sqlite_path"] = Path("control") / given["sqlite_path"].text
+    values["sqlite_path"] = values["prefix"] / (
+        values["sqlite_path"] or DECLARATIONS["sqlite_path"].default_text()
+    )
+    authorities = values["pg_ssl_ca_file"]
+    if values["pg_ssl_verify"] and len(authorities) > 1:
+        problems.append(
+            f"PG_SSL_CA_FILE = '{given['pg_ssl_ca_file'].text}' ({given['pg_ssl_ca_file'].origin}): allowed: "
+            "one PEM file, with all certificates in it, or 'system'"
+        )
+    if values["database"] == "postgres" and values["pg_ssl_verify"] and not values["pg_ssl"]:
+        warnings.append("PG_SSL_VERIFY has no effect without PG_SSL: the connection is not encrypted")
 
 
 def _served(
@@ -260,10 +296,10 @@ def _served(
                 f"{name.upper()} = '{given.text}' ({given.origin}): {listener}: the PROXY protocol is not "
                 "available yet; allowed: an address without 'proxy_protocol'"
             )
-        elif listener.ssl:
+        elif listener.ssl and name == "proxy_listen":
             warnings.append(f"{where}: {listener} is left out: TLS listeners are not available yet")
         else:
-            if listener.http2:
+            if listener.http2 and name == "proxy_listen":
                 warnings.append(f"{where}: {listener} speaks HTTP/1.1 only: HTTP/2 is not available yet")
             served.append(listener)
     if listeners and not served and not problems:

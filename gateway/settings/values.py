@@ -192,6 +192,12 @@ def number(least: int, most: int) -> Kind:
     return Kind(parse, f"a whole number from {least} to {most}")
 
 
+def milliseconds(least: int, most: int) -> Kind:
+    """Seconds (float) that are written as a whole number of milliseconds."""
+    kind = number(least, most)
+    return Kind(lambda text: kind.parse(text) / 1000, f"milliseconds: {kind.allowed}")
+
+
 def number_or_auto(automatic: Callable[[], int], least: int, most: int, meaning: str) -> Kind:
     """A whole number, or `auto` for what `automatic` finds out about this machine."""
     kind = number(least, most)
@@ -268,10 +274,42 @@ def _parse_log(text: str) -> Path | None:
     return Path(text)
 
 
+def _parse_audit_log(text: str) -> Path | None:
+    return None if text in ("", "off") else Path(text)
+
+
+AUDIT_LOG = Kind(_parse_audit_log, "a path (relative to the prefix), '/dev/stdout', '/dev/stderr' or 'off'")
+
+
+def _parse_certificate(text: str) -> Path | None:
+    if not text:
+        return None
+    if "-----BEGIN" in text:
+        raise ValueError("the text of a certificate or key is not taken, only the path of its file")
+    if "," in text:
+        raise ValueError("one certificate is served, not several")
+    return Path(text).expanduser()
+
+
+CERTIFICATE = Kind(_parse_certificate, "the path of a PEM file, or nothing")
+
 STANDARD_STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
 """log files that are not files"""
 LOG = Kind(_parse_log, "a path (relative to the prefix), '/dev/stdout', '/dev/stderr' or 'off'")
 TEXT = Kind(lambda text: text or None, "any text")
+
+
+def _parse_needed_text(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+NEEDED_TEXT = Kind(_parse_needed_text, "any text but an empty one")
+TRUSTED_CERTIFICATES = Kind(
+    lambda text: tuple(word.strip() for word in text.split(",") if word.strip()) or ("system",),
+    "'system' or the path of a PEM file",
+)
 
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -444,12 +482,4 @@ def _parse_uuid(text: str) -> str | None:
 UUID = Kind(_parse_uuid, "a UUID, or nothing")
 
 
-def _parse_database(text: str) -> str:
-    if text in ("postgres", "sqlite"):
-        raise ValueError("a database is not available yet in this version")
-    if text != "off":
-        raise ValueError
-    return text
-
-
-DATABASE = Kind(_parse_database, "'off' (the configuration comes from a declarative file)")
+DATABASE = choice("sqlite", "postgres", "off")

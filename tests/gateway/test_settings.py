@@ -57,7 +57,9 @@ def test_defaults_are_valid_and_are_kongs() -> None:
     assert settings.upstream_keepalive_pool_size == 512
     assert settings.error_default_type == "text/plain"
     assert settings.real_ip_header == "X-Real-IP"
-    assert settings.database == "off"
+    assert settings.database == "sqlite"
+    assert settings.sqlite_path == settings.prefix / "sluicegate.sqlite"
+    assert (settings.pg_host, settings.pg_port, settings.pg_timeout) == ("127.0.0.1", 5432, 5.0)
     assert all(settings.origin(name) == "default" for name in DECLARATIONS)
 
 
@@ -318,6 +320,57 @@ def test_body_buffer_is_limited_with_a_warning() -> None:
     assert "at most 64k" in settings.warnings[0]
 
 
+# --- databases ----------------------------------------------------------------------------------------
+
+
+def test_declarative_configuration_decides_for_no_database() -> None:
+    for name in ("DECLARATIVE_CONFIG", "DECLARATIVE_CONFIG_STRING"):
+        settings = load(**{f"KONG_{name}": "kong.yml"})
+        assert settings.database == "off"
+        assert settings.origin("database") == f"default with {name}"
+    settings = load(KONG_DECLARATIVE_CONFIG="kong.yml", KONG_DATABASE="postgres")
+    assert settings.database == "postgres"
+    assert "DECLARATIVE_CONFIG (environment KONG_DECLARATIVE_CONFIG) is not used" in settings.warnings[0]
+
+
+def test_kongs_names_for_postgres() -> None:
+    settings = load(
+        KONG_DATABASE="postgres",
+        KONG_PG_HOST="db",
+        KONG_PG_PORT="6432",
+        KONG_PG_USER="u",
+        KONG_PG_PASSWORD="p",  # noqa: S106 - not a real one
+        KONG_PG_DATABASE="d",
+        KONG_PG_SCHEMA="s",
+        KONG_PG_TIMEOUT="2500",
+        KONG_PG_SSL="on",
+        KONG_PG_SSL_VERIFY="on",
+        KONG_LUA_SSL_TRUSTED_CERTIFICATE="/etc/ca.pem",
+        KONG_DB_UPDATE_FREQUENCY="5",
+    )
+    assert settings.warnings == ()
+    found = (settings.pg_host, settings.pg_port, settings.pg_user, settings.pg_password, settings.pg_database)
+    assert found == ("db", 6432, "u", "p", "d")
+    assert (settings.pg_schema, settings.pg_timeout, settings.db_update_frequency) == ("s", 2.5, 5.0)
+    assert (settings.pg_ssl, settings.pg_ssl_verify) == (True, True)
+    assert settings.pg_ssl_ca_file == ("/etc/ca.pem",)
+    assert "'p'" not in repr(settings)
+
+
+def test_several_files_of_authorities_only_matter_where_they_are_used() -> None:
+    several = {"KONG_LUA_SSL_TRUSTED_CERTIFICATE": "system,/etc/ca.pem"}
+    assert load(**several).database == "sqlite"
+    (problem,) = problems(**several, KONG_PG_SSL_VERIFY="on")
+    assert "allowed: one PEM file" in problem
+
+
+def test_writable_declarative_file() -> None:
+    settings = load(GATEWAY_DECLARATIVE_CONFIG="kong.yml", GATEWAY_DECLARATIVE_WRITABLE="on")
+    assert (settings.database, settings.declarative_writable) == ("off", True)
+    (problem,) = problems(GATEWAY_DECLARATIVE_WRITABLE="on")
+    assert "on only with DATABASE=off and a file" in problem
+
+
 # --- what a person is told ----------------------------------------------------------------------------
 
 
@@ -325,12 +378,11 @@ def test_all_problems_at_once() -> None:
     found = problems(
         GATEWAY_WORKER_PROCESSES="0",
         GATEWAY_LOG_LEVEL="loud",
-        KONG_DATABASE="postgres",
+        KONG_DATABASE="cassandra",
         KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE="8q",
     )
     assert found == [
-        "DATABASE = 'postgres' (environment KONG_DATABASE): a database is not available yet in this version; "
-        "allowed: 'off' (the configuration comes from a declarative file)",
+        "DATABASE = 'cassandra' (environment KONG_DATABASE); allowed: one of 'sqlite', 'postgres', 'off'",
         "WORKER_PROCESSES = '0' (environment GATEWAY_WORKER_PROCESSES); "
         "allowed: 'auto' (one per usable processor) or a whole number from 1 to 128",
         "CLIENT_MAX_BODY_SIZE = '8q' (environment KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE); "
@@ -356,12 +408,12 @@ def test_unknown_flag_is_a_problem() -> None:
 
 def test_kong_settings_without_meaning_are_named_once_without_their_values() -> None:
     settings = load(
-        KONG_PG_PASSWORD="secret-value",  # noqa: S106 - made up
+        KONG_PG_RO_PASSWORD="secret-value",  # noqa: S106 - made up
         KONG_NGINX_HTTP_INCLUDE="x.conf",
         KONG_ADMIN_GUI_LISTEN="off",
     )
     (warning,) = settings.warnings
-    for name in ("KONG_PG_PASSWORD", "KONG_NGINX_HTTP_INCLUDE", "KONG_ADMIN_GUI_LISTEN"):
+    for name in ("KONG_PG_RO_PASSWORD", "KONG_NGINX_HTTP_INCLUDE", "KONG_ADMIN_GUI_LISTEN"):
         assert name in warning
     assert "secret-value" not in warning
 
@@ -369,12 +421,12 @@ def test_kong_settings_without_meaning_are_named_once_without_their_values() -> 
 def test_conf_file_names(tmp_path: Path) -> None:
     conf = tmp_path / "kong.conf"
     conf.write_text(
-        "pg_host = db\nadmin_gui_listen = off\nproxy_lisen = off\nnginx_http_keepalive_timeout = 9s\n"
+        "pg_ro_host = db\nadmin_gui_listen = off\nproxy_lisen = off\nnginx_http_keepalive_timeout = 9s\n"
     )
     settings = load_settings(conf, {})
     assert settings.keepalive_timeout == 9.0
     assert f"unknown setting 'proxy_lisen' in {conf}, line 3; did you mean proxy_listen?" in settings.warnings
-    assert any(line.endswith("ignored: pg_host, admin_gui_listen") for line in settings.warnings)
+    assert any(line.endswith("ignored: pg_ro_host, admin_gui_listen") for line in settings.warnings)
 
 
 def test_secrets_are_not_shown() -> None:
