@@ -259,8 +259,8 @@ class Settings:
         CERTIFICATE,
         "",
         Scope.LIVE,
-        "Authorities (PEM) that sign the certificates of clients of Admin listeners with 'ssl'; empty: clients "
-        "need none",
+        "Authorities (PEM) that sign the certificates of clients of Admin listeners with 'ssl'; empty: "
+        "clients need none",
     )
     status_listen: tuple[Listener, ...] = _setting(
         LISTEN, "127.0.0.1:8007", Scope.RESTART, "Addresses of the status and metrics endpoints"

@@ -1,6 +1,5 @@
 """From sources to checked settings: precedence, checks, and what a person should be warned about."""
 
-import dataclasses
 import difflib
 import os
 from collections.abc import Iterator, Mapping

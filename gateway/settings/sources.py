@@ -23,10 +23,23 @@ CONF_LOCATIONS = (
 )
 """searched in this order when no conf file is named"""
 RECORD_NAME = "settings.json"
+PATHS = (
+    *("prefix", "declarative_config", "dns_hostsfile"),
+    *("_ssl_cert", "_ssl_cert_key", "admin_ssl_client_ca"),
+)
+"""ends of the names of settings whose relative paths count from the directory of the start"""
 
 
 class ConfError(Exception):
     """A conf file that cannot be read; str() says which and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """A setting's text and where it was found."""
+
+    text: str
+    origin: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Sources:
     def _resolved(self, texts: Mapping[str, str]) -> dict[str, str]:
         resolved = dict(texts)
         for name, text in texts.items():
-            is_path = name.lower().endswith(("prefix", "declarative_config", "dns_hostsfile"))
+            is_path = name.lower().endswith(PATHS)
             if is_path and text and not text.startswith("~"):
                 resolved[name] = str(self.directory / text)
         return resolved
