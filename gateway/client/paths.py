@@ -18,7 +18,7 @@ def segment(key: str) -> str:
 
 def _names(type_name: str) -> tuple[str, str]:
     """The parts of paths that stand for a type: at the top, and below a parent."""
-    paths = ENTITY_TYPES[type_name].paths
+    paths = ENTITY_TYPES[type_name].admin_paths
     top = paths.collection or type_name
     return top, paths.nested or top
 

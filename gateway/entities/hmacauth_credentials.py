@@ -15,7 +15,7 @@ class HmacAuthCredential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "hmacauth_credential"
     endpoint_key: ClassVar[str | None] = "username"
     cache_key: ClassVar[tuple[str, ...]] = ("username",)
-    paths: ClassVar[AdminPaths] = AdminPaths(collection="hmac-auths", nested="hmac-auth")
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(collection="hmac-auths", nested="hmac-auth")
 
     created_at: CreatedAt
     consumer: Annotated[

@@ -34,7 +34,7 @@ class JwtSecret(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "jwt_secret"
     endpoint_key: ClassVar[str | None] = "key"
     cache_key: ClassVar[tuple[str, ...]] = ("key",)
-    paths: ClassVar[AdminPaths] = AdminPaths(collection="jwts", nested="jwt")
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(collection="jwts", nested="jwt")
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (
         Conditional(
             "algorithm",

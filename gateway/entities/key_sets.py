@@ -15,7 +15,7 @@ class KeySet(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "key_set"
     endpoint_key: ClassVar[str | None] = "name"
     cache_key: ClassVar[tuple[str, ...]] = ("name",)
-    paths: ClassVar[AdminPaths] = AdminPaths(collection="key-sets")
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(collection="key-sets")
 
     created_at: CreatedAt
     updated_at: UpdatedAt

@@ -17,7 +17,7 @@ class KeyAuthCredential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "keyauth_credential"
     endpoint_key: ClassVar[str | None] = "key"
     cache_key: ClassVar[tuple[str, ...]] = ("key",)
-    paths: ClassVar[AdminPaths] = AdminPaths(collection="key-auths", nested="key-auth")
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(collection="key-auths", nested="key-auth")
 
     created_at: CreatedAt
     consumer: Annotated[

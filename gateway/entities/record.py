@@ -26,6 +26,16 @@ class RecordCheck(Protocol):
         """Look at `values` (valid ones cleaned, defaults filled in) and add to `errors` what is wrong."""
 
 
+class Surroundings(Protocol):
+    """The other entities, for rules that look at them."""
+
+    def get(self, type_name: str, identifier: str) -> Entity | None:
+        """The entity with that id."""
+
+    def children(self, type_name: str, parent_type: str, parent_id: str) -> list[Entity]:
+        """The entities of a type that refer to one of another type."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A struct whose fields are annotated with their rules."""
 
@@ -71,7 +81,9 @@ class Entity(Record, frozen=True, kw_only=True):
     """The unique field that may stand for the id in paths and references."""
     cache_key: ClassVar[tuple[str, ...]] = ()
     """The fields that together are unique; Kong derives declarative ids from them."""
-    paths: ClassVar[AdminPaths] = AdminPaths()
+    hashed: ClassVar[tuple[str, ...]] = ()
+    """The fields that, when they are written, have secrets hashed (see `hash_secrets`)."""
+    admin_paths: ClassVar[AdminPaths] = AdminPaths()
 
     id: Identifier
     tags: Tags = None
@@ -95,6 +107,12 @@ class Entity(Record, frozen=True, kw_only=True):
     @classmethod
     def hash_secrets(cls, values: dict[str, Any]) -> None:
         """Replace secrets in valid `values` (in place) by the hashes that are stored."""
+
+    @classmethod
+    def check_related(cls, values: Mapping[str, Any], others: Surroundings) -> dict[Any, Errors]:
+        """What is wrong with valid `values` beside the entities they refer to; only where Kong looks there:
+        when one is written, not when a file is read."""
+        return {}
 
 
 class Shape:
@@ -151,6 +169,34 @@ class Shape:
             for check in self.checks:
                 check.run(whole, errors)
         return clean, errors
+
+    def check_change(
+        self, before: Record, values: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[Any, Errors]]:
+        """Validate new values of some fields: (what all fields are then, all errors). The other fields are
+        not looked at again, but by rules that several fields share. Automatic fields that become null are left
+        out."""
+        whole: dict[str, Any] = {name: getattr(before, name) for name in self.fields}
+        errors: dict[Any, Errors] = {}
+        for name, value in values.items():
+            field = self.fields.get(name)
+            if field is None:
+                errors[name] = texts.UNKNOWN_FIELD
+            elif value is not None:
+                whole[name], problem = field.check(value)
+                if problem is not None:
+                    errors[name] = problem
+            elif field.auto:
+                whole.pop(name)
+            elif not field.required:
+                whole[name] = None
+            elif name in self.defaults:
+                whole[name] = self.defaults[name]
+            else:
+                errors[name] = texts.REQUIRED
+        for check in self.checks:
+            check.run(whole, errors)
+        return whole, errors
 
     def complete(self, clean: dict[str, Any], now: float) -> None:
         """Fill in the automatic fields but `id` (in place); `now` in seconds since the epoch."""

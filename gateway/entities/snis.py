@@ -15,7 +15,7 @@ class Sni(Entity, frozen=True, kw_only=True):
     type_name: ClassVar[str] = "snis"
     singular: ClassVar[str] = "sni"
     endpoint_key: ClassVar[str | None] = "name"
-    paths: ClassVar[AdminPaths] = AdminPaths(disabled=("certificate",))
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(disabled=("certificate",))
 
     created_at: CreatedAt
     updated_at: UpdatedAt

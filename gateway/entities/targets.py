@@ -27,7 +27,7 @@ class Target(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "target"
     endpoint_key: ClassVar[str | None] = "target"
     cache_key: ClassVar[tuple[str, ...]] = ("upstream", "target")
-    paths: ClassVar[AdminPaths] = AdminPaths(disabled=("", "upstream"))
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(disabled=("", "upstream"))
 
     created_at: Annotated[
         float,
