@@ -123,6 +123,7 @@ class Integer(Field):
 
     _: KW_ONLY
     between: tuple[int, int] | None = None
+    gt: int | None = None
     one_of: tuple[int, ...] = ()
     timestamp: bool = False
     """Seconds since the epoch."""
@@ -143,6 +144,7 @@ class Number(Field):
 
     _: KW_ONLY
     between: tuple[int, int] | None = None
+    gt: int | None = None
     one_of: tuple[int, ...] = ()
     timestamp: bool = False
     """Seconds since the epoch, with milliseconds as the fraction."""
@@ -164,6 +166,8 @@ def _number_problem(field: Integer | Number, value: float) -> str | None:
         return texts.EXPECTED_TIMESTAMP
     if field.between and not field.between[0] <= value <= field.between[1]:
         return texts.between(*field.between)
+    if field.gt is not None and value <= field.gt:
+        return texts.greater_than(field.gt)
     # What JSON readers elsewhere (and Kong's doubles) cannot hold exactly is not a number to configure with.
     if not -(2**53) <= value <= 2**53:
         return texts.between(-(2**53), 2**53)

@@ -22,9 +22,7 @@ from gateway.entities.record import (
 from gateway.entities.record_checks import add_entity_error
 from gateway.entities.services import PROTOCOLS
 from gateway.entities.value_checks import name_problem
-from gateway.plugins import find_plugin
-
-HTTP_PROTOCOLS = ["grpc", "grpcs", "http", "https"]
+from gateway.plugins import HTTP_PROTOCOLS, PluginDefinition, find_plugin
 
 
 class PluginCheck:
@@ -41,16 +39,57 @@ class PluginCheck:
         for scope in ("route", "service", "consumer"):
             if scope not in definition.scopes and values.get(scope) is not None:
                 errors[scope] = texts.MUST_BE_NULL
+        if "protocols" not in errors:
+            allowed = Set("", elements=Text("", one_of=definition.protocols))
+            _, problem = allowed.check(values["protocols"])
+            if problem is not None:
+                errors["protocols"] = problem
         config = values.get("config")
         if "config" in errors or not isinstance(config, dict):
             return
-        _, problems = shape_of(definition.config).check(config)
+        clean, problems = shape_of(definition.config).check(config)
         # Errors about the configuration as a whole stand at the entity, as in Kong.
         whole = problems.pop(ENTITY, [])
         for text in whole if isinstance(whole, list) else ():
             add_entity_error(errors, text)
         if problems:
             errors["config"] = problems
+        elif definition.checks and not whole:
+            _run_checks(definition, values, {**shape_of(definition.config).defaults, **clean}, errors)
+
+
+def _run_checks(
+    definition: PluginDefinition,
+    values: Mapping[str, Any],
+    config: Mapping[str, Any],
+    errors: dict[Any, Errors],
+) -> None:
+    """The plugin's rules over several fields, to which those of its configuration are `config.…`."""
+    problems: dict[Any, Errors] = {}
+    named = {**values, **_dotted("config", config)}
+    for check in definition.checks:
+        check.run(named, problems)
+    for name, problem in problems.items():
+        if name == ENTITY:
+            for text in problem if isinstance(problem, list) else ():
+                add_entity_error(errors, text)
+            continue
+        *outer, last = name.split(".")
+        place: dict[Any, Any] = errors
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = problem
+
+
+def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a record and of the records in it, under names such as `config.redis.host`."""
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Record):
+            named.update(_dotted(f"{prefix}.{name}", msgspec.structs.asdict(value)))
+        else:
+            named[f"{prefix}.{name}"] = value
+    return named
 
 
 class Plugin(Entity, frozen=True, kw_only=True):
@@ -83,8 +122,15 @@ class Plugin(Entity, frozen=True, kw_only=True):
     protocols: Annotated[
         list[str],
         Set("The protocols it applies to.", required=True, elements=Text("A protocol.", one_of=PROTOCOLS)),
-    ] = msgspec.field(default_factory=HTTP_PROTOCOLS.copy)
+    ] = msgspec.field(default_factory=lambda: list(HTTP_PROTOCOLS))
     enabled: Annotated[bool, Boolean("Whether it is in use.", required=True)] = True
+
+    @classmethod
+    def prepare(cls, values: dict[str, Any]) -> dict[Any, Errors]:
+        definition = find_plugin(values["name"]) if isinstance(values.get("name"), str) else None
+        if definition is not None and values.get("protocols") is None:
+            values["protocols"] = list(definition.protocols)
+        return {}
 
     @classmethod
     def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:

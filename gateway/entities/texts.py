@@ -29,6 +29,11 @@ def between(low: int, high: int) -> str:
     return f"value should be between {low} and {high}"
 
 
+def greater_than(limit: int) -> str:
+    """`value must be greater than 0`."""
+    return f"value must be greater than {limit}"
+
+
 def length_at_least(length: int) -> str:
     """`length must be at least 1`."""
     return f"length must be at least {length}"
