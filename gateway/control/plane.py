@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
-from gateway.dns import Resolver, ResolverOptions
-from gateway.garbage import set_aside
 from gateway.settings import Settings
-from gateway.snapshot import host_names
 from gateway.store import EMPTY_HASH, Configuration, EntityJson, LoadMemory
+from gateway.store.errors import StoreUnavailable
+from gateway.store.interface import Operation, Store
+from gateway.store.read_only import ReadOnlyStore
+from gateway.store.source import DeclarativeSource
 from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
 
-from .logs import NOTICE
+from .publication import FIRST_RESOLUTION, Publication
 from .publisher import Publisher
 from .remembered import Remembered
+from .transactions import Transactions
 
 log = logging.getLogger(__name__)
 
-FIRST_RESOLUTION = 1.0  # seconds that a new configuration waits for its names
-COALESCE = 0.02  # seconds in which changes of addresses are gathered into one publication
-RETRY_DELAY = 1.0  # seconds after a publication of peers failed
-
 
 class ControlPlane:
-    """One per control process; every method belongs to its event loop unless it says otherwise."""
+    """One per control process; every method belongs to its event loop unless it says otherwise.
+
+    What is read comes from `configuration`, the newest state of the store, or from `fresh()`. What is written
+    goes through `write()`, or through `apply()` when it is everything at once.
+    """
 
     def __init__(
         self,
@@ -37,40 +40,81 @@ class ControlPlane:
         shared: SharedState,
         publisher: Publisher,
         slots: MetricSlots,
-        remembered: Remembered,
+        remembered: Remembered | None,
         node_id: str,
+        store: Store,
+        memory: LoadMemory,
     ) -> None:
+        """`store` is not open yet; `remembered`: for one that keeps nothing itself; `memory`: of the
+        declarative texts that were loaded."""
         self.settings = settings
         self.shared = shared
         self.node_id = node_id
-        self.configuration: Configuration = Configuration.EMPTY
-        self.memory = LoadMemory()
+        self.store = store
+        self.memory = memory
         self.entity_json = EntityJson()
         self.loading = False
         self.stopping = False
-        self._publisher = publisher
         self._slots = slots
         self._remembered = remembered
-        self._changing = asyncio.Lock()
-        self._addresses_changed = asyncio.Event()
-        self._resolver = Resolver(
-            ResolverOptions.from_settings(settings), lambda names: self._addresses_changed.set()
-        )
-        self._follower: asyncio.Task[None] | None = None
-        self._names_of: list[tuple[Configuration, set[str]]] = []
+        self._publication = Publication(settings, publisher, slots, lambda: store.configuration)
+        self._transactions = Transactions(store, self._committed)
+        self._known = store.configuration
+
+    async def open(self, *, after_crash: bool = False) -> None:
+        """Load what the store holds; `after_crash`: of this master's earlier control process.
+
+        What was live before the crash goes before the declarative file, be it from there or from POST
+        /config. Raises StoreError, DeclarativeError.
+        """
+        if after_crash and self._remembered is not None:
+            restored = await asyncio.to_thread(self._remembered.load)
+            if restored is not None:
+                await self._transactions.run(partial(self.store.replace, restored))
+                return
+        await self._transactions.run(self.store.open)
 
     def start(self) -> None:
-        """Begin to follow the addresses of names."""
-        self._resolver.start()
-        self._follower = asyncio.get_running_loop().create_task(self._follow_addresses(), name="peers")
+        """Begin to publish what is written, and to follow the addresses of names."""
+        self._publication.start()
 
     async def close(self) -> None:
-        """Stop the background work. What was published stays."""
+        """Stop the background work and close the store. What was published stays."""
         self.stopping = True
-        await self._resolver.close()
-        if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
+        await self._publication.close()
+        await self._transactions.close()
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest state of the store that this node knows. Any thread may look."""
+        return self.store.configuration
+
+    async def fresh(self) -> Configuration:
+        """The newest state of the store, other nodes' writes included; the newest known one when the database
+        cannot be reached."""
+        if self.store.is_shared and self.store.is_reachable:
+            try:
+                await self._transactions.catch_up()
+            except StoreUnavailable as error:
+                log.debug("showing what is known: %s", error)
+        return self.store.configuration
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    async def write(self, operation: Operation) -> Any:
+        """Run an operation and commit what it changes; gives its result.
+
+        Returns when every worker serves the change, or after a short wait when publications take long: then
+        they follow soon. Raises EntityError, StoreUnavailable: nothing was changed.
+        """
+        outcome = await self._transactions.write(operation)
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.changed:
+            await self._publication.served_soon()
+        return outcome.result
 
     @contextmanager
     def claim_loading(self) -> Iterator[None]:
@@ -88,47 +132,53 @@ class ControlPlane:
         *,
         resolve_within: float = FIRST_RESOLUTION,
     ) -> bool:
-        """Make `configuration` live, with other settings when given.
+        """Make `configuration` the whole content of a store without a database, and live, with other settings
+        when given.
 
         True when every worker serves it; False when some did not acknowledge in time (they will follow).
-        Raises, and leaves everything as it was, when it cannot be compiled or written.
+        Raises, and leaves everything as it was, when it cannot be written, compiled or published.
         """
-        async with self._changing:
-            started = time.monotonic()
-            if settings is not None:
-                self._resolver.configure(ResolverOptions.from_settings(settings))
-            self._resolver.use(self._names([configuration, self.configuration]))
-            await self._resolver.settle(resolve_within)
-            try:
-                metric_slots = await asyncio.to_thread(self._slots.assign, configuration.of("routes"))
-                self._addresses_changed.clear()  # what is known now goes into this publication
-                acknowledged = await self._publisher.publish(
-                    configuration, settings or self.settings, self._resolver.resolutions(), metric_slots
-                )
-                milliseconds = (time.monotonic() - started) * 1000
-            except BaseException:
-                self._resolver.configure(ResolverOptions.from_settings(self.settings))
-                self._addresses_changed.set()
-                raise
-            finally:
-                self._resolver.use(self._names(self._publisher.configurations()))
-            self.configuration = configuration
-            self.settings = settings or self.settings
+        before = self.store.configuration
+        if configuration is not before:
+            await self._transactions.run(partial(self.store.replace, configuration))
+        try:
+            acknowledged = await self._publication.publish(settings, within=resolve_within)
+        except BaseException:
+            if self.store.configuration is configuration is not before:
+                await self._transactions.run(partial(self.store.replace, before))
+            raise
+        self.settings = settings or self.settings
+        await self._remember(configuration)
+        return acknowledged
+
+    async def reload(self, settings: Settings) -> None:
+        """Take other settings, and read the declarative configuration again that they name. Raises
+        DeclarativeError; then, and when publishing fails, what is live stays."""
+        before = self.store.configuration
+        if isinstance(self.store, ReadOnlyStore):
+            source = DeclarativeSource.from_settings(settings)
+            await self._transactions.run(partial(self.store.reload, source))
+        try:
+            await self.apply(self.store.configuration, settings)
+        except BaseException:
+            if isinstance(self.store, ReadOnlyStore):
+                await self._transactions.run(partial(self.store.replace, before))
+            raise
+
+    async def _remember(self, configuration: Configuration) -> None:
+        if self._remembered is not None:
             try:
                 await asyncio.to_thread(self._remembered.save, configuration, self.entity_json)
             except OSError as error:
                 # It is live; only a crash of this process would bring back an older one.
                 log.error("the configuration could not be kept for a restart: %s", error)
-            await asyncio.to_thread(set_aside)
-        log.log(
-            NOTICE,
-            "configuration %d is live%s: hash %s, %s",
-            self.shared.configuration_number,
-            f" in all workers after {milliseconds:.0f} ms" if acknowledged else "",
-            configuration.hash,
-            summary(configuration),
-        )
-        return acknowledged
+
+    def _committed(self) -> None:
+        if self.store.configuration is not self._known:
+            self._known = self.store.configuration
+            self._publication.request()
+
+    # --- what others ask ----------------------------------------------------------------------------
 
     def not_ready_because(self) -> str | None:
         """Why this node should get no traffic; None when it is ready. Texts as Kong's where Kong has the
@@ -138,7 +188,7 @@ class ControlPlane:
             return "exiting"
         if not self.shared.configuration_number:
             return "no configuration available (configuration hash is not initialized)"
-        if self.shared.configuration_hash == EMPTY_HASH:
+        if self.settings.database == "off" and self.shared.configuration_hash == EMPTY_HASH:
             return "no configuration available (empty configuration present)"
         serving = (
             worker["configuration_number"]
@@ -153,35 +203,6 @@ class ControlPlane:
             shared=self.shared,
             slots=self._slots,
             configuration=self.configuration,
-            resolutions=self._resolver.resolutions(),
+            resolutions=self._publication.resolutions(),
             node_id=self.node_id,
         )
-
-    def _names(self, configurations: Iterable[Configuration]) -> set[str]:
-        """The names that these need resolved; those of a large configuration take a while to gather."""
-        known = {id(configuration): names for configuration, names in self._names_of}
-        self._names_of = [(one, known.get(id(one)) or host_names(one)) for one in configurations]
-        return set().union(*(names for _, names in self._names_of))
-
-    async def _follow_addresses(self) -> None:
-        """Publish the peers again whenever the addresses of a name in use have changed."""
-        while True:
-            await self._addresses_changed.wait()
-            await asyncio.sleep(COALESCE)
-            async with self._changing:
-                if not self._addresses_changed.is_set():
-                    continue  # a new configuration has taken the change along
-                self._addresses_changed.clear()
-                try:
-                    await self._publisher.publish_peers(self._resolver.resolutions())
-                except Exception:
-                    log.exception("publishing peers failed")
-                    self._addresses_changed.set()
-            if self._addresses_changed.is_set():
-                await asyncio.sleep(RETRY_DELAY)
-
-
-def summary(configuration: Configuration) -> str:
-    """`services 2, routes 5`, or `empty`."""
-    counts = [f"{name} {len(entities)}" for name, entities in configuration.entities.items() if entities]
-    return ", ".join(counts) or "empty"

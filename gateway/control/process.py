@@ -17,12 +17,16 @@ from gateway.logs import reopen_log
 from gateway.run_directory import RunDirectory, read_json, write_json
 from gateway.settings import Settings, SettingsError
 from gateway.status.app import status_app
-from gateway.store import Configuration, DeclarativeError, LoadMemory, check_file, load_declarative
+from gateway.store import DeclarativeError, LoadMemory
+from gateway.store.interface import Store, StoreError
+from gateway.store.read_only import ReadOnlyStore
+from gateway.store.source import DeclarativeSource
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState
 
 from .logs import NOTICE, ErrorLogHandler, configure_logging, set_level
-from .plane import FIRST_RESOLUTION, ControlPlane
+from .plane import ControlPlane
+from .publication import FIRST_RESOLUTION
 from .publisher import Publisher
 from .remembered import Remembered
 from .servers import Servers
@@ -91,6 +95,8 @@ class ControlProcess:
         self._directory = RunDirectory(settings.prefix)
         self._directory.control.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._slots = MetricSlots(self._directory.metric_slots, ROUTE_METRIC_SLOTS, shared.route_metrics)
+        self._memory = LoadMemory()
+        self._store = make_store(settings, self._memory)
         self._remembered = Remembered(self._directory.last_configuration)
         self._publisher = Publisher(shared, notify_fds, settings.prefix)
         self.exit_status = 0
@@ -111,18 +117,23 @@ class ControlProcess:
         else:
             self._slots.restore()
         plane = ControlPlane(
-            self._settings, self._shared, self._publisher, self._slots, self._remembered, self._node_id()
+            self._settings,
+            self._shared,
+            self._publisher,
+            self._slots,
+            self._remembered if isinstance(self._store, ReadOnlyStore) else None,
+            self._node_id(),
+            self._store,
+            self._memory,
         )
         servers = Servers(self._fail)
-        initial = await asyncio.to_thread(self._initial_configuration, plane.memory)
-        if initial is not None and not self._is_first:
-            plane.configuration = initial  # the workers have it already
+        is_known = await self._open(plane)
         try:
             await self._listen(plane, servers)
             plane.start()
             tasks = [
                 loop.create_task(self._beat()),
-                loop.create_task(self._serve_configuration(plane, initial)),
+                loop.create_task(self._serve_configuration(plane, is_known)),
             ]
             await self._stop.wait()
             plane.stopping = True
@@ -164,23 +175,20 @@ class ControlProcess:
             path.write_text(made, encoding="ascii")
             return made
 
-    def _initial_configuration(self, memory: LoadMemory) -> Configuration | None:
-        """What to publish first. None: keep what the workers have, because nothing better can be read.
-
-        After a crash that is what was live before it, be it from the file or from POST /config.
+    async def _open(self, plane: ControlPlane) -> bool:
+        """Load what is to be published first. False: nothing could be loaded, the workers keep what they
+        have.
         """
-        if not self._is_first:
-            restored = self._remembered.load()
-            if restored is not None:
-                return restored
         try:
-            return load_from_settings(self._settings, memory)
-        except DeclarativeError as error:
+            await plane.open(after_crash=not self._is_first)
+        except (StoreError, DeclarativeError) as error:
+            lines = error.lines() if isinstance(error, DeclarativeError) else str(error).splitlines()
             if self._is_first:
-                raise CannotStart("\n".join(error.lines())) from None
-            for line in error.lines():
+                raise CannotStart("\n".join(lines)) from None
+            for line in lines:
                 log.error("%s", line)
-            return None
+            return False
+        return True
 
     async def _listen(self, plane: ControlPlane, servers: Servers) -> None:
         settings = self._settings
@@ -206,12 +214,12 @@ class ControlProcess:
             self._shared.control_heartbeat = time.monotonic_ns() // 1_000_000
             await asyncio.sleep(HEARTBEAT_INTERVAL)
 
-    async def _serve_configuration(self, plane: ControlPlane, initial: Configuration | None) -> None:
+    async def _serve_configuration(self, plane: ControlPlane, is_known: bool) -> None:
         """Publish the first configuration, then one at each reload."""
-        if initial is not None:
+        if is_known:
             within = FIRST_RESOLUTION if self._is_first else RESOLUTION_AFTER_CRASH
             try:
-                await plane.apply(initial, resolve_within=within)
+                await plane.apply(plane.configuration, resolve_within=within)
             except Exception as error:
                 log.exception("publishing the configuration failed")
                 if self._is_first:
@@ -225,16 +233,12 @@ class ControlProcess:
     # --- signals ----------------------------------------------------------------------------------
 
     async def _reload(self, plane: ControlPlane) -> None:
-        """Read settings and declarative file again; on any error keep what is live. Writes reload.json."""
+        """Read the settings again, and the declarative file where there is one; on any error keep what is
+        live. Writes reload.json."""
         errors: list[str] = []
         try:
             settings = await asyncio.to_thread(self._reload_settings)
-            configuration = (
-                await asyncio.to_thread(load_from_settings, settings, plane.memory)
-                if has_declarative(settings)
-                else plane.configuration
-            )
-            await plane.apply(configuration, settings)  # workers that lag behind are in the log
+            await plane.reload(settings)  # workers that lag behind are in the log
             set_level(settings.log_level)
             self._settings = settings
         except SettingsError as error:
@@ -274,19 +278,6 @@ class ControlProcess:
             log.error("cannot reopen %s: %s", self._settings.proxy_error_log, error.strerror)
 
 
-def has_declarative(settings: Settings) -> bool:
-    """Whether the settings name a declarative configuration."""
-    return bool(settings.declarative_config or settings.declarative_config_string)
-
-
-def load_from_settings(settings: Settings, memory: LoadMemory) -> Configuration:
-    """The declarative configuration that the settings name; the empty one when they name none.
-
-    Raises DeclarativeError, also for a file that cannot be read.
-    """
-    if settings.declarative_config_string:
-        text, source = settings.declarative_config_string, "DECLARATIVE_CONFIG_STRING"
-        return load_declarative(text, source=source, memory=memory)
-    if settings.declarative_config:
-        return check_file(settings.declarative_config, memory)
-    return Configuration.EMPTY
+def make_store(settings: Settings, memory: LoadMemory) -> Store:
+    """The store that the settings name; `memory`: of the declarative texts that were loaded."""
+    return ReadOnlyStore(DeclarativeSource.from_settings(settings), memory)

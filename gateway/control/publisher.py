@@ -91,6 +91,11 @@ class Publisher:
         """The configurations whose peers are published: the current one and the one before it."""
         return tuple(one for one in (self._current, self._previous) if one is not None)
 
+    @property
+    def configuration_number(self) -> int:
+        """Number of the configuration that was published last."""
+        return self._shared.configuration_number
+
     async def _announce(self) -> bool:
         """Wake the workers, wait until all serve the published numbers, then delete what nobody opens any
         more.

@@ -27,7 +27,9 @@ from gateway.run_directory import RunDirectory, read_json
 from gateway.settings import Settings, load_settings
 from gateway.snapshot import Resolution, ResolutionState, ResolvedAddress, compile_peers
 from gateway.snapshot.files import configuration_path, peers_path
-from gateway.store import Configuration, EntityJson, load_declarative_document
+from gateway.store import Configuration, EntityJson, LoadMemory, load_declarative_document
+from gateway.store.read_only import ReadOnlyStore
+from gateway.store.source import DeclarativeSource
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState, WorkerState
 from native.snapshot import PeerSetState, describe, find_peer_set
@@ -60,7 +62,7 @@ class Setting:
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
-        self.settings = load_settings(None, {}, {"prefix": str(prefix)})
+        self.settings = load_settings(None, {}, {"prefix": str(prefix), "database": "off"})
         self.shared = SharedState.create(4)
         self.notify = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(4)]
         self.publisher = Publisher(self.shared, self.notify, prefix)
@@ -305,7 +307,11 @@ def test_a_damaged_file_is_reported_and_not_used(
 def plane_of(setting: Setting) -> ControlPlane:
     slots = MetricSlots(setting.prefix / "slots.json", ROUTE_METRIC_SLOTS, setting.shared.route_metrics)
     remembered = Remembered(setting.prefix / "last.json")
-    return ControlPlane(setting.settings, setting.shared, setting.publisher, slots, remembered, NODE)
+    memory = LoadMemory()
+    store = ReadOnlyStore(DeclarativeSource(), memory)
+    return ControlPlane(
+        setting.settings, setting.shared, setting.publisher, slots, remembered, NODE, store, memory
+    )
 
 
 def test_addresses_that_change_are_published(setting: Setting) -> None:
@@ -332,7 +338,7 @@ def test_addresses_that_change_are_published(setting: Setting) -> None:
         other = load_settings(
             None, {}, {"prefix": str(setting.prefix), "dns_hostsfile": str(hosts), "dns_stale_ttl": "7"}
         )
-        plane._resolver.configure(ResolverOptions.from_settings(other))
+        plane._publication._resolver.configure(ResolverOptions.from_settings(other))
         await until(lambda: setting.shared.peers_number > 1 and published() != first)
         assert setting.shared.configuration_number == 1
         await plane.close()
@@ -394,6 +400,7 @@ def quiet(setting: Setting) -> Callable[..., Settings]:
     def make(**more: str) -> Settings:
         flags = {
             "prefix": str(setting.prefix),
+            "database": "off",
             "admin_listen": "off",
             "status_listen": "off",
             "proxy_error_log": str(setting.prefix / "error.log"),

@@ -17,6 +17,9 @@ from gateway.control.publisher import Publisher
 from gateway.control.remembered import Remembered
 from gateway.settings import load_settings
 from gateway.status.app import status_app
+from gateway.store import LoadMemory
+from gateway.store.read_only import ReadOnlyStore
+from gateway.store.source import DeclarativeSource
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState
 
@@ -85,13 +88,17 @@ class Node:
     """A control plane that publishes into a directory, with both of its applications."""
 
     def __init__(self, prefix: Path, **settings: str) -> None:
-        self.settings = load_settings(None, {}, {"prefix": str(prefix), **settings})
+        self.settings = load_settings(None, {}, {"prefix": str(prefix), "database": "off", **settings})
         self.shared = SharedState.create(4)
         self.notify = os.eventfd(0, os.EFD_NONBLOCK)
         slots = MetricSlots(prefix / "slots.json", ROUTE_METRIC_SLOTS, self.shared.route_metrics)
         publisher = Publisher(self.shared, [self.notify], prefix)
         self.remembered = Remembered(prefix / "last.json")
-        self.plane = ControlPlane(self.settings, self.shared, publisher, slots, self.remembered, NODE)
+        memory = LoadMemory()
+        self.store = ReadOnlyStore(DeclarativeSource.from_settings(self.settings), memory)
+        self.plane = ControlPlane(
+            self.settings, self.shared, publisher, slots, self.remembered, NODE, self.store, memory
+        )
         self.admin = admin_app(self.plane)
         self.status = status_app(self.plane)
 
