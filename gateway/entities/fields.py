@@ -64,6 +64,9 @@ class Field:
     extension: bool = False
     """Not a field of Kong's schemas: left out of the Kong form of an entity while it is null."""
 
+    stands_for: tuple[str, ...] = ()
+    """Of a shorthand: the fields that it gives values to."""
+
     kind: ClassVar[str]
     """The name of the type in Kong's schemas."""
 
@@ -81,6 +84,8 @@ class Text(Field):
     one_of: tuple[str, ...] = ()
     not_one_of: tuple[str, ...] = ()
     uuid: bool = False
+    reference: str = ""
+    """In an array: the type whose ids these are. What is listed cannot be deleted."""
     len_min: int = 1
     starts_with: str = ""
     match_none: tuple[tuple[str, str], ...] = ()

@@ -33,7 +33,10 @@ class Service(Entity, frozen=True, kw_only=True):
         Conditional("protocol", if_not_one_of=TLS, then_field="ca_certificates", then_null=True),
     )
     shorthands: ClassVar[Mapping[str, Field]] = {
-        "url": Text("Stands for `protocol`, `host`, `port` and `path`, all of them.")
+        "url": Text(
+            "Stands for `protocol`, `host`, `port` and `path`, all of them.",
+            stands_for=("protocol", "host", "port", "path"),
+        )
     }
 
     created_at: CreatedAt
@@ -86,7 +89,10 @@ class Service(Entity, frozen=True, kw_only=True):
     ] = None
     ca_certificates: Annotated[
         list[str] | None,
-        Array("The ids of the CA certificates that are trusted.", elements=Text("An id.", uuid=True)),
+        Array(
+            "The ids of the CA certificates that are trusted.",
+            elements=Text("An id.", uuid=True, reference="ca_certificates"),
+        ),
     ] = None
     enabled: Annotated[bool, Boolean("Whether the service and its routes are in use.", required=True)] = True
 
@@ -121,6 +127,7 @@ def fields_of_url(url: str) -> dict[str, Any]:
         scheme = "https" if port == 443 else "http"
     fields: dict[str, Any] = {
         "protocol": scheme,
+        "host": None,
         "port": port if port is not None else 443 if scheme == "https" else 80,
         "path": (parts.path if "://" in url or url.startswith("//") else url) or None,
     }
