@@ -16,6 +16,7 @@ class BasicAuthCredential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "basicauth_credential"
     endpoint_key: ClassVar[str | None] = "username"
     cache_key: ClassVar[tuple[str, ...]] = ("username",)
+    hashed: ClassVar[tuple[str, ...]] = ("password",)
     admin_paths: ClassVar[AdminPaths] = AdminPaths(collection="basic-auths", nested="basic-auth")
 
     created_at: CreatedAt

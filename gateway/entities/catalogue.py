@@ -7,6 +7,7 @@ from gateway.entities.basicauth_credentials import BasicAuthCredential
 from gateway.entities.ca_certificates import CaCertificate
 from gateway.entities.certificates import Certificate
 from gateway.entities.consumers import Consumer
+from gateway.entities.fields import Array, Text
 from gateway.entities.hmacauth_credentials import HmacAuthCredential
 from gateway.entities.jwt_secrets import JwtSecret
 from gateway.entities.key_sets import KeySet
@@ -56,6 +57,18 @@ def _children() -> dict[str, dict[str, str]]:
     return children
 
 
+def _listed_by() -> dict[str, dict[str, str]]:
+    listed: dict[str, dict[str, str]] = {name: {} for name in ENTITY_TYPES}
+    for name, kind in ENTITY_TYPES.items():
+        for field_name, field in shape_of(kind).fields.items():
+            if isinstance(field, Array) and isinstance(field.elements, Text) and field.elements.reference:
+                listed[field.elements.reference][name] = field_name
+    return listed
+
+
 CHILDREN: dict[str, dict[str, str]] = _children()
 """For each type the types that refer to it, and the field they do it with: `CHILDREN["services"]["routes"]`
 is "service"."""
+
+LISTED_BY: dict[str, dict[str, str]] = _listed_by()
+"""The same for fields that list ids: `LISTED_BY["ca_certificates"]["services"]` is "ca_certificates"."""

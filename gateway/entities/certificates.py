@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from gateway.entities.fields import Text
+from gateway.entities.child_names import ChildNames
+from gateway.entities.fields import Field, Text
 from gateway.entities.record import CreatedAt, Entity, RecordCheck, UpdatedAt
 from gateway.entities.record_checks import AllOrNoneOf
-from gateway.entities.value_checks import certificate_problem, private_key_problem
+from gateway.entities.value_checks import (
+    certificate_problem,
+    private_key_problem,
+    wildcard_server_name_problem,
+)
 
 
 class Certificate(Entity, frozen=True, kw_only=True):
@@ -16,6 +22,13 @@ class Certificate(Entity, frozen=True, kw_only=True):
     type_name: ClassVar[str] = "certificates"
     singular: ClassVar[str] = "certificate"
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (AllOrNoneOf(("cert_alt", "key_alt")),)
+    shorthands: ClassVar[Mapping[str, Field]] = {
+        "snis": ChildNames(
+            "The server names the certificate is for.",
+            elements=Text("A server name.", rule=wildcard_server_name_problem),
+            type_name="snis",
+        )
+    }
 
     created_at: CreatedAt
     updated_at: UpdatedAt

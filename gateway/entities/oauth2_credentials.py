@@ -22,6 +22,7 @@ class OAuth2Credential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "oauth2_credential"
     endpoint_key: ClassVar[str | None] = "client_id"
     cache_key: ClassVar[tuple[str, ...]] = ("client_id",)
+    hashed: ClassVar[tuple[str, ...]] = ("client_secret", "hash_secret")
     admin_paths: ClassVar[AdminPaths] = AdminPaths(collection="oauth2", nested="oauth2")
 
     created_at: CreatedAt

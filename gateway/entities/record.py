@@ -174,8 +174,8 @@ class Shape:
         self, before: Record, values: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[Any, Errors]]:
         """Validate new values of some fields: (what all fields are then, all errors). The other fields are
-        not looked at again, but by rules that several fields share. Automatic fields that become null are left
-        out."""
+        not looked at again, but by rules that several fields share. Automatic fields that become null are
+        left out."""
         whole: dict[str, Any] = {name: getattr(before, name) for name in self.fields}
         errors: dict[Any, Errors] = {}
         for name, value in values.items():

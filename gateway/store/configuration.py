@@ -70,9 +70,13 @@ class Configuration:
         """The entities of a type by id ("services" -> {id: Service}); empty when there are none."""
         return self.entities.get(type_name, _NOTHING)
 
+    def get(self, type_name: str, identifier: str) -> Entity | None:
+        """The entity with that id (lower case)."""
+        return self.of(type_name).get(identifier)
+
     def find(self, type_name: str, key: str) -> Entity | None:
-        """The entity of a type with that id, or with that value of its endpoint key (name, username, …), where
-        that is unique."""
+        """The entity of a type with that id, or with that value of its endpoint key (name, username, …),
+        where that is unique."""
         if (found := self.of(type_name).get(key.lower())) is not None:
             return found
         kind = ENTITY_TYPES[type_name]
@@ -95,9 +99,12 @@ class Configuration:
 
     def children(self, type_name: str, parent_type: str, parent_id: str) -> list[Entity]:
         """The entities of a type that refer to one of another type: the routes of a service. Oldest first."""
-        field = CHILDREN[parent_type][type_name]
+        return self.referring(type_name, CHILDREN[parent_type][type_name], parent_id)
+
+    def referring(self, type_name: str, field: str, identifier: str) -> list[Entity]:
+        """The entities of a type that refer to an id in that field. Oldest first."""
         index = self._index(type_name, ("child", field), lambda: ByParent(field, self.of(type_name).values()))
-        return list(index.of(parent_id).values())
+        return list(index.of(identifier).values())
 
     def ids_after(self, type_name: str, identifier: str | None, count: int) -> list[str]:
         """At most `count` ids of a type that follow `identifier` in order; from the first when it is None."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from typing import Any
 
-from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
+from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES, LISTED_BY
 from gateway.entities.record import Entity, shape_of
 from gateway.store.changes import Changes, EntityId
 from gateway.store.configuration import Configuration
-from gateway.store.indexes import combination_of
+from gateway.store.indexes import combination_of, referred_to
 
 
 class Draft:
@@ -20,7 +20,7 @@ class Draft:
         self._changes: dict[EntityId, Entity | None] = {}
         # What the changes mean for the indexes of `base`; None stands for "no longer that one".
         self._combinations: dict[tuple[str, tuple[str, ...]], dict[tuple[Any, ...], Entity | None]] = {}
-        self._children: dict[tuple[str, str, str], dict[str, Entity | None]] = {}
+        self._referring: dict[tuple[str, str, str], dict[str, Entity | None]] = {}
 
     @property
     def changes(self) -> Changes:
@@ -58,14 +58,17 @@ class Draft:
 
     def children(self, type_name: str, parent_type: str, parent_id: str) -> list[Entity]:
         """The entities of a type that refer to one of another type."""
-        found = {entity.id: entity for entity in self.base.children(type_name, parent_type, parent_id)}
-        field = CHILDREN[parent_type][type_name]
-        for identifier, entity in self._children.get((type_name, field, parent_id), {}).items():
-            if entity is None:
-                found.pop(identifier, None)
-            else:
-                found[identifier] = entity
-        return list(found.values())
+        return self.referring(type_name, CHILDREN[parent_type][type_name], parent_id)
+
+    def referring(self, type_name: str, field: str, identifier: str) -> list[Entity]:
+        """The entities of a type that refer to an id in that field."""
+        known = self.base.referring(type_name, field, identifier)
+        changed = self._referring.get((type_name, field, identifier))
+        if not changed:
+            return known
+        found: dict[str, Entity | None] = {entity.id: entity for entity in known}
+        found.update(changed)
+        return [entity for entity in found.values() if entity is not None]
 
     def put(self, entity: Entity) -> None:
         """Add an entity, or replace the one with its id."""
@@ -92,12 +95,13 @@ class Draft:
                     overlay[values] = None
             if new is not None and (values := _values(new, fields)) is not None:
                 overlay[values] = new
-        for field in shape_of(kind).foreign:
-            before, after = (getattr(one, field) if one is not None else None for one in (old, new))
-            if before is not None:
-                self._children.setdefault((type_name, field, before.id), {})[identifier] = None
-            if after is not None:
-                self._children.setdefault((type_name, field, after.id), {})[identifier] = new
+        for field in referring_fields(kind):
+            if old is not None:
+                for other in referred_to(old, field):
+                    self._referring.setdefault((type_name, field, other), {})[identifier] = None
+            if new is not None:
+                for other in referred_to(new, field):
+                    self._referring.setdefault((type_name, field, other), {})[identifier] = new
         self._changes[type_name, identifier] = new
 
 
@@ -107,10 +111,18 @@ def _values(entity: Entity, fields: tuple[str, ...]) -> tuple[Any, ...] | None:
     return None if values == (None,) else values
 
 
-def unique_combinations(kind: type[Entity]) -> Iterator[tuple[str, ...]]:
+@functools.cache
+def unique_combinations(kind: type[Entity]) -> tuple[tuple[str, ...], ...]:
     """The fields of a type of which no two entities have the same values: single ones, and the cache key."""
     shape = shape_of(kind)
-    for name in shape.unique:
-        yield (name,)
+    combinations: list[tuple[str, ...]] = [(name,) for name in shape.unique]
     if kind.cache_key and not (len(kind.cache_key) == 1 and kind.cache_key[0] in shape.unique):
-        yield kind.cache_key
+        combinations.append(kind.cache_key)
+    return tuple(combinations)
+
+
+@functools.cache
+def referring_fields(kind: type[Entity]) -> tuple[str, ...]:
+    """The fields of a type that hold ids of others: foreign keys, and lists of ids."""
+    listed = [fields[kind.type_name] for fields in LISTED_BY.values() if kind.type_name in fields]
+    return (*shape_of(kind).foreign, *listed)

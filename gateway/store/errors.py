@@ -5,10 +5,15 @@ One class; the functions make its instances, each a row of Kong's table of codes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.entities.fields import Errors
+from gateway.entities.record import ENTITY
+from gateway.store.declarative_errors import as_arrays
+
+LUA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class EntityError(Exception):
@@ -52,7 +57,7 @@ def invalid_primary_key(key: Mapping[str, Any], fields: Mapping[str, Any]) -> En
 
 def schema_violation(errors: Mapping[Any, Errors]) -> EntityError:
     """Values that break the rules of their fields; `errors` as `check_entity` gives them."""
-    texts = sorted(flat_texts(errors))
+    texts = flat_texts(errors)
     count = "schema violation" if len(texts) == 1 else f"{len(texts)} schema violations"
     return EntityError(2, "schema violation", 400, f"{count} ({'; '.join(texts)})", shown_errors(errors))
 
@@ -119,9 +124,13 @@ def operation_unsupported(text: str) -> EntityError:
     return EntityError(12, "operation unsupported", 405, text)
 
 
-def unresolved_references(errors: Mapping[str, Mapping[str, str]], texts: list[str]) -> EntityError:
-    """References by a unique field that nothing has."""
-    raise NotImplementedError
+def unresolved_references(errors: Mapping[str, Mapping[str, str]]) -> EntityError:
+    """References by a unique field that nothing has; `errors`: foreign field -> unique field -> text."""
+    texts = flat_texts(errors)
+    count = "foreign key unresolved" if len(texts) == 1 else f"{len(texts)} foreign keys unresolved"
+    return EntityError(
+        13, "foreign keys unresolved", 400, f"{count} ({'; '.join(texts)})", shown_errors(errors)
+    )
 
 
 def referenced_by_others(text: str) -> EntityError:
@@ -146,11 +155,52 @@ def braces(values: Mapping[str, Any]) -> str:
     return "{" + ",".join(members) + "}"
 
 
-def flat_texts(errors: Errors | Mapping[Any, Errors], prefix: str = "") -> list[str]:
-    """`config.minute: expected a number`: one text for every single problem."""
-    raise NotImplementedError
+def flat_texts(errors: Mapping[Any, Any]) -> list[str]:
+    """The texts of a message: those about the entity first, then `field: text` and `field.member: text` by
+    name. What lies deeper is printed as a Lua table, as in Kong."""
+    whole = errors.get(ENTITY, [])
+    found = [str(text) for text in (whole if isinstance(whole, list) else [whole])]
+    for name in sorted((name for name in errors if name != ENTITY), key=str):
+        below = errors[name]
+        if isinstance(below, Mapping):
+            for member in sorted(below, key=_in_order):
+                # Lua counts from 1.
+                shown = member + 1 if isinstance(member, int) else member
+                found.append(f"{name}.{shown}: {pretty(below[member])}")
+        elif isinstance(below, list):
+            found += [f"{name}.{position}: {text}" for position, text in enumerate(below, 1)]
+        else:
+            found.append(f"{name}: {below}")
+    return found
 
 
-def shown_errors(errors: Mapping[Any, Errors]) -> dict[str, Any]:
+def pretty(errors: Errors) -> str:
+    """Nested errors as Kong's messages print them: a text as it is, more as a Lua table over several
+    lines."""
+    return errors if isinstance(errors, str) else _table(errors, "")
+
+
+def _table(errors: Errors, indentation: str) -> str:
+    if isinstance(errors, str):
+        return '"' + errors.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    inner = indentation + "  "
+    if isinstance(errors, list):
+        errors = dict(enumerate(errors))
+    members = []
+    for position, name in enumerate(sorted(errors, key=_in_order)):
+        if isinstance(name, int):
+            # Elements behind a gap are printed with their index.
+            label = "" if name == position else f"[{name + 1}] = "
+        else:
+            label = f"{name} = " if LUA_NAME.fullmatch(name) else f'["{name}"] = '
+        members.append(f"{inner}{label}{_table(errors[name], inner)}")
+    return "{\n" + ",\n".join(members) + f"\n{indentation}}}"
+
+
+def _in_order(name: object) -> tuple[bool, int, str]:
+    return (True, name, "") if isinstance(name, int) else (False, 0, str(name))
+
+
+def shown_errors(errors: Mapping[Any, Any]) -> dict[str, Any]:
     """Errors as the member `fields` has them: those of elements as arrays with null for the good ones."""
-    raise NotImplementedError
+    return {name: as_arrays(below) for name, below in errors.items()}

@@ -31,6 +31,14 @@ def combination_of(entity: Entity, fields: Sequence[str]) -> tuple[Any, ...]:
     return tuple(value.id if isinstance(value, Reference) else value for value in values)
 
 
+def referred_to(entity: Entity, field: str) -> Sequence[str]:
+    """The ids that a field refers to: one, none, or those that it lists."""
+    value = getattr(entity, field)
+    if value is None:
+        return ()
+    return (value.id,) if isinstance(value, Reference) else value
+
+
 class ByCombination:
     """Values of fields that are unique together -> entity. Of a single field: only entities that have a
     value."""
@@ -65,14 +73,14 @@ class ByCombination:
 
 
 class ByParent:
-    """Id of what a foreign field refers to -> the entities that refer to it, by id, oldest first."""
+    """Id of what a field refers to -> the entities that refer to it, by id, oldest first."""
 
     def __init__(self, field: str, entities: Iterable[Entity]) -> None:
         self._field = field
         self._found: dict[str, dict[str, Entity]] = {}
         for entity in entities:
-            if (parent := getattr(entity, field)) is not None:
-                self._found.setdefault(parent.id, {})[entity.id] = entity
+            for parent_id in referred_to(entity, field):
+                self._found.setdefault(parent_id, {})[entity.id] = entity
 
     def of(self, parent_id: str) -> Mapping[str, Entity]:
         return self._found.get(parent_id, {})
@@ -88,14 +96,14 @@ class ByParent:
             return found[parent_id]
 
         for old, new in replacements:
-            before = getattr(old, self._field) if old is not None else None
-            after = getattr(new, self._field) if new is not None else None
-            if before is not None and (after is None or after.id != before.id):
-                assert old is not None
-                children_of(before.id).pop(old.id, None)
-            if after is not None:
-                assert new is not None
-                children_of(after.id)[new.id] = new
+            after = referred_to(new, self._field) if new is not None else ()
+            if old is not None:
+                for parent_id in referred_to(old, self._field):
+                    if parent_id not in after:
+                        children_of(parent_id).pop(old.id, None)
+            if new is not None:
+                for parent_id in after:
+                    children_of(parent_id)[new.id] = new
         for parent_id in owned:
             if not found[parent_id]:
                 del found[parent_id]
