@@ -18,6 +18,7 @@ from gateway.client.drivers import Awaiting, Blocking, Driver
 from gateway.client.exchange import Answer, Call, Retries, Steps, accepted, json_call, perform
 from gateway.client.operations import OfAwaiting, OfBlocking, operation
 from gateway.entities.record import Entity
+from gateway.settings.tokens import first_secret
 
 AnEntity = TypeVar("AnEntity", bound=Entity)
 
@@ -133,8 +134,8 @@ class AdminClient(OfBlocking, Admin):
         verify: bool | ssl.SSLContext = True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`address`: a URL, `host:port` or `unix:/path`; `token`: of the Admin API, else that of
-        GATEWAY_ADMIN_TOKEN; `timeout` in seconds; `verify`: whether a server's certificate is checked, or the
+        """`address`: a URL, `host:port` or `unix:/path`; `token`: of the Admin API, else the
+        first of GATEWAY_ADMIN_TOKEN; `timeout` in seconds; `verify`: whether a server's certificate is checked, or the
         TLS context to use (for a CA of one's own: `ssl.create_default_context(cafile=...)`); `transport`:
         httpx's, instead of the network. Raises ValueError for what is no address.
         """
@@ -212,7 +213,8 @@ class AsyncAdminClient(OfAwaiting, Admin):
 
 def _options(place: Address, token: str | None, timeout: float) -> dict[str, Any]:
     """What both kinds of httpx client are made with."""
-    token = token if token is not None else os.environ.get(TOKEN_VARIABLE)
+    if token is None:
+        token = first_secret(os.environ.get(TOKEN_VARIABLE, ""))
     headers = {"User-Agent": f"sluicegate-client/{__version__}", "Accept": JSON}
     if token:
         headers["Kong-Admin-Token"] = token

@@ -38,6 +38,12 @@ def token_digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
+def first_secret(text: str) -> str | None:
+    """The secret that a client shows which has the gateway's own setting: that of the first token; None when
+    there is none. Raises ValueError when the file that is named cannot be read."""
+    return next((word.rpartition(":")[2] for word in _words(text)), None)
+
+
 def _parse_tokens(text: str) -> tuple[AdminToken, ...]:
     tokens = tuple(_token(word) for word in _words(text))
     if len({token.digest for token in tokens}) < len(tokens):

@@ -272,8 +272,8 @@ def test_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_ADMIN_TOKEN", raising=False)
     assert token() is None
     assert token(token="given") == "given"  # noqa: S106
-    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "of the environment")
-    assert token() == "of the environment"
+    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "me:of-the-environment, another")
+    assert token() == "of-the-environment"
     assert token(token="given") == "given"  # noqa: S106
     assert token(token="") is None
 
