@@ -200,7 +200,7 @@ def test_securing_and_running_many_services(gateway: Gateway) -> None:
             continue
         completed(line, certificate, pem)
         if line.port == PROXY_PORT:
-            # The route is found. TLS towards upstreams waits for its own issue: nothing is sent in clear text.
+            # The route is found. TLS towards upstreams waits for its issue: nothing is sent in clear text.
             assert walk.send(line).status == 503, line.text
             continue
         answer = walk.send_admin(line).json
@@ -219,7 +219,7 @@ def test_securing_and_running_many_services(gateway: Gateway) -> None:
                     assert answer["key"] == "your-key-id"
                     assert "".join(answer["rsa_public_key"].split()) == "".join(pem.split())
                 else:
-                    assert answer["secret"] == "YOUR_JWT_SHARED_SECRET"
+                    assert answer["secret"] == "YOUR_JWT_SHARED_SECRET"  # noqa: S105
             case ["consumers", "my_app_consumer", "acls"]:
                 assert answer["group"] == "admin"
             case ["snis"]:
