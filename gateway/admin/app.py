@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from gateway.status.app import metrics_endpoints
 
+from .audit import AuditLog
 from .config import config_endpoints
 from .endpoints import KongApi
+from .guard import AdminGuard
 from .root import root_endpoints
 from .status import status_endpoints
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
 
 
-def admin_app(plane: ControlPlane) -> KongApi:
+def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
     """The application of the Admin listener."""
     return KongApi(
         [
@@ -25,4 +27,5 @@ def admin_app(plane: ControlPlane) -> KongApi:
             *metrics_endpoints(plane),
         ],
         lambda: plane.settings,
+        AdminGuard(plane, audit or AuditLog()),
     )

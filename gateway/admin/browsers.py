@@ -8,6 +8,7 @@ in Origin, Sec-Fetch-Site and Host. Programs (curl, decK, …) send no Origin an
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +19,12 @@ from gateway.settings.values import DEFAULT_PORTS, plain_origin
 LISTENER = "sluicegate.listener"
 """where a request's scope has the listener that it came to"""
 FOREIGN_SITES = ("cross-site", "same-site")
+ANY = "*"
+"""in ADMIN_HOSTS: every name is good, as in Kong"""
+INTERNAL_ENDS = (
+    *(".localhost", ".local", ".internal", ".home.arpa", ".test"),  # reserved: no public name ends so
+    *(".svc", ".cluster.local"),  # services of Kubernetes
+)
 
 
 def bound_to(app: ASGIApp, listener: Listener) -> ASGIApp:
@@ -60,6 +67,34 @@ def refusal(scope: Scope, settings: Settings) -> str | None:
     return None
 
 
+def rebound_name(scope: Scope, settings: Settings) -> str | None:
+    """Why a request to an Admin listener that needs no token is refused for its Host; None when it is not.
+
+    A page can have its own name pointed at any address that the browser reaches, and then reads and changes
+    what is there. It cannot do that with an address, with a name without a dot or with one that no public
+    name server knows; nor over TLS, where its name is not in the certificate.
+    """
+    listener: Listener | None = scope.get(LISTENER)
+    if (
+        listener is None
+        or listener.path
+        or listener.ssl
+        or _is_loopback(listener.address)  # see refusal()
+        or settings.admin_token
+        or settings.admin_read_token
+        or ANY in settings.admin_hosts
+    ):
+        return None
+    for host in _values(scope, b"host"):
+        name = _name_of(host)
+        if not (_is_address(name) or _is_internal(name) or name in settings.admin_hosts):
+            return (
+                f"'{host}' may be a name that somebody else has pointed here; if it is meant to be used, add "
+                "it to the setting ADMIN_HOSTS, or set ADMIN_TOKEN"
+            )
+    return None
+
+
 def _values(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1").strip() for field, value in scope["headers"] if field == name]
 
@@ -80,8 +115,26 @@ def _is_loopback(address: str) -> bool:
 
 def _is_local(host: str, names: frozenset[str]) -> bool:
     """Whether a Host field means this machine to itself, or is one of these names."""
-    name = host.lower()
-    if name.startswith("["):
-        return _is_loopback(name[1:].partition("]")[0])
-    name = name.partition(":")[0].rstrip(".")
-    return name == "localhost" or name in names or _is_loopback(name)
+    name = _name_of(host)
+    return name == "localhost" or name in names or ANY in names or _is_loopback(name)
+
+
+def _name_of(host: str) -> str:
+    """A Host field without its port, in lower case."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.lower().partition(":")[0].rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_internal(name: str) -> bool:
+    """Whether no stranger can have a name: one of this network, or this machine's own."""
+    own = socket.gethostname().lower().rstrip(".")
+    return "." not in name or name == own or name.endswith(INTERNAL_ENDS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.settings import Settings
 from gateway.store.errors import EntityError, StoreUnavailable, database_error
@@ -22,6 +22,7 @@ from gateway.store.errors import EntityError, StoreUnavailable, database_error
 from .bodies import discard_body
 from .browsers import refusal
 from .descriptions import Description
+from .masking import hide_in_path
 from .paths import PathTable, UnreadablePath, path_segments
 from .responses import (
     SERVER,
@@ -100,9 +101,15 @@ class EndpointApp:
 class KongApi:
     """The outermost ASGI application of the Admin and status listeners."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], settings: Callable[[], Settings]) -> None:
-        """`settings` gives the current ones."""
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        settings: Callable[[], Settings],
+        guard: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    ) -> None:
+        """`settings` gives the current ones; `guard` is put around everything that answers."""
         self._settings = settings
+        self._guarded = guard(self._dispatch)
         self._paths: PathTable[EndpointApp] = PathTable()
         for endpoint in endpoints:
             self._paths.add(endpoint.path, EndpointApp(endpoint))
@@ -129,7 +136,7 @@ class KongApi:
             await html_error(405, "405 Not Allowed")(scope, receive, send)
             return
         if refused:
-            log.warning("%s %s refused: %s", scope["method"], scope["path"], refused)
+            log.warning("%s %s refused: %s", scope["method"], hide_in_path(scope["path"]), refused)
             await discard_body(Request(scope, receive))
             response = message_response(403, refused)
             await (without_body(response) if scope["method"] == "HEAD" else response)(
@@ -137,9 +144,9 @@ class KongApi:
             )
             return
         try:
-            await self._dispatch(scope, receive, send_with_headers)
+            await self._guarded(scope, receive, send_with_headers)
         except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %s failed", scope["method"], hide_in_path(scope["path"]))
             if not begun:
                 await unexpected_error()(scope, receive, send_with_headers)
 

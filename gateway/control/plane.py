@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from gateway.admin.audit import observed
 from gateway.settings import Settings
 from gateway.store import EMPTY_HASH, Configuration, EntityJson, LoadMemory
 from gateway.store.errors import StoreUnavailable
@@ -109,7 +110,7 @@ class ControlPlane:
         Returns when every worker serves the change, or after a short wait when publications take long: then
         they follow soon. Raises EntityError, StoreUnavailable: nothing was changed.
         """
-        outcome = await self._transactions.write(operation)
+        outcome = await self._transactions.write(observed(operation))
         if outcome.error is not None:
             raise outcome.error
         if outcome.changed:
