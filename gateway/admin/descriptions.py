@@ -85,3 +85,5 @@ MESSAGE = component("message")
 """`{"message": …}`"""
 ERROR = component("error")
 """Kong's error with its code"""
+REFUSAL = component("refusal")
+"""one of the two"""
