@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.status.app import metrics_endpoints
 
 from .audit import AuditLog
+from .collections import entity_endpoints, listing_endpoint, tag_endpoints
 from .config import config_endpoints
 from .endpoints import KongApi
 from .guard import AdminGuard
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
 def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
     """The application of the Admin listener."""
+    endpoints = [
+        *root_endpoints(plane),
+        *status_endpoints(plane),
+        *config_endpoints(plane),
+        *metrics_endpoints(plane),
+        *entity_endpoints(plane),
+        *tag_endpoints(plane),
+    ]
     return KongApi(
-        [
-            *root_endpoints(plane),
-            *status_endpoints(plane),
-            *config_endpoints(plane),
-            *metrics_endpoints(plane),
-        ],
+        [*endpoints, listing_endpoint(endpoints)],
         lambda: plane.settings,
         AdminGuard(plane, audit or AuditLog()),
     )

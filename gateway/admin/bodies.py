@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,12 +20,13 @@ from gateway.garbage import collection_paused
 
 from .responses import ApiError, html_error, invalid_media_type, message_response
 
-BODY_LIMIT = 10 * 1024 * 1024  # Kong's nginx_admin_client_max_body_size
+BODY_LIMIT = 10 * 1024 * 1024  # bytes; the default of the setting ADMIN_CLIENT_MAX_BODY_SIZE
 # A body beyond the limit is read on and thrown away up to this size, so that a client that sends before it
 # reads sees the 413 and not a reset connection.
 DISCARD_LIMIT = 256 * 1024 * 1024
 BODY_TIMEOUT = 60.0  # seconds for a whole body: who dawdles must not hold memory for ever
 FIELD_LIMIT = 1000
+DEEPEST_VALUE = 64  # arrays and objects within one another; nothing that is configured lies so deep
 SMALL_BODY = 64 * 1024  # bytes of JSON that may be decoded at once
 
 JSON = "application/json"
@@ -37,13 +39,23 @@ class Body:
 
     raw: bytes
     media_type: str  # lower case, without parameters; empty without a body
-    form: dict[str, Any] = field(default_factory=dict)
+    pairs: tuple[tuple[str, str], ...] = ()
+    """The names and texts of a form, in order."""
+
+    @property
+    def is_json(self) -> bool:
+        return bool(self.raw) and self.media_type == JSON
+
+    @property
+    def is_large(self) -> bool:
+        """Whether decoding it takes long enough to use a thread for."""
+        return len(self.raw) >= SMALL_BODY
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """The members of a JSON object or a form; empty for raw text. A large object is decoded when they are
-        first asked for: use a thread. Raises ApiError (400)."""
-        return json_fields(self.raw) if self.raw and self.media_type == JSON else self.form
+        """The members of a JSON object or a form (of a repeated name the last); empty for raw text. A large
+        object is decoded when they are first asked for: use a thread. Raises ApiError (400)."""
+        return json_fields(self.raw) if self.is_json else dict(self.pairs)
 
 
 async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_LIMIT) -> Body:
@@ -61,35 +73,35 @@ async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_L
         return Body(b"", media_type)
     if media_type == JSON:
         body = Body(raw, media_type)
-        if len(raw) < SMALL_BODY:
+        if not body.is_large:
             _ = body.fields  # so that nobody has to think of it
         return body
     if media_type == "application/x-www-form-urlencoded":
-        return Body(raw, media_type, form_fields(raw))
+        return Body(raw, media_type, form_pairs(raw))
     if media_type == "multipart/form-data":
-        return Body(raw, media_type, await multipart_fields(request, raw, limit))
+        return Body(raw, media_type, await multipart_pairs(request, raw))
     if yaml and media_type in YAML_TYPES:
         return Body(raw, media_type)
     raise ApiError(invalid_media_type())
 
 
 async def read_limited(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes."""
+    """The whole body, at most `limit` bytes; 0: any number."""
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size <= limit:
+                if not limit or size <= limit:
                     chunks.append(chunk)
                 elif chunks:
                     chunks.clear()
-                if size > DISCARD_LIMIT:
+                if limit and size > max(limit, DISCARD_LIMIT):
                     break
     except TimeoutError:
         raise ApiError(html_error(408, "408 Request Time-out", {"Connection": "close"})) from None
-    if size > limit:
+    if limit and size > limit:
         raise ApiError(html_error(413, "413 Request Entity Too Large"))
     return b"".join(chunks)
 
@@ -120,32 +132,59 @@ def json_fields(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def form_fields(raw: bytes) -> dict[str, Any]:
-    """The fields of a URL-encoded form; of a repeated field the last."""
+def form_pairs(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """The names and texts of a URL-encoded form."""
+    if raw.count(b"&") >= FIELD_LIMIT:
+        raise ApiError(message_response(400, "Too many arguments"))
     try:
-        pairs = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=FIELD_LIMIT)
-    except ValueError:
-        raise ApiError(message_response(400, "Too many arguments")) from None
-    return dict(pairs)
+        return tuple(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        raise ApiError(message_response(400, "Cannot parse form body")) from None
 
 
-async def multipart_fields(request: Request, raw: bytes, limit: int) -> dict[str, Any]:
-    """The fields of a multipart form, the content of files as text."""
+async def multipart_pairs(request: Request, raw: bytes) -> tuple[tuple[str, str], ...]:
+    """The names and texts of a multipart form, the content of files as text."""
     parser = MultiPartParser(
-        request.headers, once(raw), max_files=FIELD_LIMIT, max_fields=FIELD_LIMIT, max_part_size=limit
+        request.headers, once(raw), max_files=FIELD_LIMIT, max_fields=FIELD_LIMIT, max_part_size=len(raw)
     )
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError):
+    except MultiPartException as error:
+        many = error.message.startswith("Too many")
+        raise ApiError(
+            message_response(400, "Too many arguments" if many else "Cannot parse multipart body")
+        ) from None
+    except (KeyError, ValueError):
         raise ApiError(message_response(400, "Cannot parse multipart body")) from None
-    fields: dict[str, Any] = {}
+    pairs: list[tuple[str, str]] = []
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            fields[name] = (await value.read()).decode("utf-8", "replace")
+            pairs.append((name, (await value.read()).decode("utf-8", "replace")))
             await value.close()
         else:
-            fields[name] = value
-    return fields
+            pairs.append((name, value))
+    return tuple(pairs)
+
+
+def refuse_unusable(fields: dict[str, Any]) -> None:
+    """Values that no entity can have: nested too deep, or with characters that databases do not keep. Raises
+    ApiError (400)."""
+    level: deque[Any] = deque([fields])
+    for _ in range(DEEPEST_VALUE):
+        below: deque[Any] = deque()
+        for value in level:
+            if isinstance(value, str):
+                if "\0" in value:
+                    raise ApiError(message_response(400, "The body must not contain NUL characters"))
+            elif isinstance(value, dict):
+                below.extend(value.keys())
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+        if not below:
+            return
+        level = below
+    raise ApiError(message_response(400, f"The body is nested deeper than {DEEPEST_VALUE} levels"))
 
 
 async def once(data: bytes) -> AsyncGenerator[bytes, None]:

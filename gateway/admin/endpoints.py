@@ -43,7 +43,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 @dataclass(frozen=True)
 class Endpoint:
     """A path and its handlers by method. `path` has its parameters in braces (`/services/{services}`); a
-    handler finds them, decoded, in `request.path_params`."""
+    handler finds them, decoded, in `request.path_params`. One without handlers is listed and not found, as
+    Kong has some."""
 
     path: str
     handlers: Mapping[str, Handler]
@@ -70,6 +71,8 @@ class EndpointApp:
 
     async def _answer(self, request: Request) -> Response:
         method = request.method
+        if not self._endpoint.handlers:
+            return not_found()
         if method == "OPTIONS" and "OPTIONS" not in self._endpoint.handlers:
             return self._options(request)
         handler = self._endpoint.handlers.get("GET" if method == "HEAD" else method)

@@ -262,6 +262,13 @@ class Settings:
         "Authorities (PEM) that sign the certificates of clients of Admin listeners with 'ssl'; empty: "
         "clients need none",
     )
+    admin_client_max_body_size: int = _setting(
+        size(),
+        "10m",
+        Scope.LIVE,
+        "Largest body of a request to the Admin API, more is answered 413; 0: any size",
+        kong=("nginx_admin_client_max_body_size",),
+    )
     status_listen: tuple[Listener, ...] = _setting(
         LISTEN, "127.0.0.1:8007", Scope.RESTART, "Addresses of the status and metrics endpoints"
     )

@@ -143,7 +143,18 @@ def test_path_parameters_reach_the_handler() -> None:
 
     async def test() -> None:
         app = KongApi([Endpoint("/things/{thing}", {"GET": show})], load_settings)
-        assert (await ask(app, "GET", "/things/a%20b")).json() == {"thing": "a%20b"}
+        for sent, decoded in (
+            ("a%20b", "a b"),
+            ("a%2Fb%25", "a/b%"),
+            ("%C3%A9", "é"),
+            ("%5B::1%5D:80", "[::1]:80"),
+        ):
+            assert (await ask(app, "GET", f"/things/{sent}")).json() == {"thing": decoded}
+        answer = await ask(app, "GET", "/things/%ff")
+        assert (answer.status, answer.json()) == (
+            400,
+            {"message": "Cannot decode the path: it is not valid UTF-8"},
+        )
 
     asyncio.run(test())
 
