@@ -7,6 +7,8 @@
 <prefix>/snapshots/           configuration for the workers
 <prefix>/control/             what the control process keeps for its successor, and
     reload.json               the outcome of the last reload
+    replica.sqlite            the last known state of a shared database
+<prefix>/ssl/                 certificates made for the Admin and status listeners
 <prefix>/logs/                access.log, error.log
 """
 
@@ -46,10 +48,16 @@ class RunDirectory:
         self.quit = prefix / "quit.json"
         self.snapshots = prefix / "snapshots"
         self.control = prefix / "control"
+        self.ssl = prefix / "ssl"
         self.reload = self.control / "reload.json"
         self.metric_slots = self.control / "metric-slots.json"
         self.last_configuration = self.control / "configuration-last.json"
         self.node_id = self.control / "node-id"
+        self.replica = self.control / "replica.sqlite"
+
+    def of_children(self) -> tuple[Path, ...]:
+        """The directories in which children make files."""
+        return (self.snapshots, self.control, self.ssl)
 
     def configuration_snapshot(self, number: int) -> Path:
         """The file of a configuration snapshot."""
@@ -72,10 +80,10 @@ class RunDirectory:
             self._let_enter(children[1])
         for directory in (self.prefix / "pids", self.prefix / "logs"):
             directory.mkdir(exist_ok=True)
-        for private in (self.snapshots, self.control):
+        for private in self.of_children():
             private.mkdir(mode=0o700, exist_ok=True)
         check_owner(self.prefix / "pids", trusted)
-        for private in (self.snapshots, self.control):
+        for private in self.of_children():
             # Root takes over what children of another start had (take_over).
             if os.geteuid() or private.is_symlink() or self.prefix.stat().st_uid:
                 check_owner(private, trusted)
@@ -92,7 +100,7 @@ class RunDirectory:
         privileges.hand_over() gives it to those of this start. Raises OSError.
         """
         if os.geteuid() == 0:
-            for private in (self.snapshots, self.control):
+            for private in self.of_children():
                 os.chown(private, 0, 0, follow_symlinks=False)
 
     def clear(self) -> None:

@@ -70,6 +70,12 @@ class Store(Protocol):
         """Take over what other nodes have written since. True when there was something. Raises
         StoreUnavailable."""
 
+    def follow(self, on_change: Callable[[], None]) -> None:
+        """Begin to watch for writes of others; at most once, after open(). `on_change` is called from another
+        thread when there may be something for catch_up(), at the latest DB_UPDATE_FREQUENCY after it was
+        written, and while the database is down from time to time. It must not block. Ends with close().
+        Does nothing where nobody else writes."""
+
     def replace(self, configuration: Configuration) -> None:
         """Make this the whole content (POST /config, a reload of the declarative file; DB-less stores only)."""
 

@@ -7,7 +7,7 @@ to nothing in its database only; without one it says that writing is not possibl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.store.configuration import Configuration
 from gateway.store.draft import Draft
@@ -65,6 +65,9 @@ class ReadOnlyStore:
     def catch_up(self) -> bool:
         """Nobody else writes."""
         return False
+
+    def follow(self, on_change: Callable[[], None]) -> None:
+        """Nobody else writes."""
 
     def replace(self, configuration: Configuration) -> None:
         """Make this the configuration, until the next start or reload."""

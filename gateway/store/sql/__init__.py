@@ -1,0 +1,41 @@
+"""Entities in a SQL database, behind the protocol of `gateway.store.interface`.
+
+`store` is the store; `database` says what it needs of a database, which `sqlite` and `postgres` have.
+`tables`, `rows`, `documents`, `change_log` are what lies in it, `migrations` how it gets there; `replica` is
+what a node keeps of a shared database for a start without it.
+"""
+
+from __future__ import annotations
+
+from gateway.privileges import ids_of_children
+from gateway.run_directory import RunDirectory
+from gateway.settings import Settings
+from gateway.store.sql.database import Database
+from gateway.store.sql.store import SqlStore
+
+
+def database_of(settings: Settings) -> Database:
+    """The database that settings name; DATABASE must not be off. Connects to nothing yet."""
+    if settings.database == "postgres":
+        from gateway.store.sql.postgres import PostgresDatabase
+
+        return PostgresDatabase.from_settings(settings)
+    from gateway.store.sql.sqlite import SqliteDatabase
+
+    return SqliteDatabase(
+        settings.sqlite_path, owner=ids_of_children(settings), look_every=settings.db_update_frequency
+    )
+
+
+def open_store(settings: Settings, *, keep_state: bool = True) -> SqlStore:
+    """The store in the database that settings name; not opened yet.
+
+    `keep_state`: keep the last known state of a shared database in the prefix. Only the gateway of that
+    prefix may, no other process beside it.
+    """
+    replica = None
+    if settings.database == "postgres" and keep_state:
+        from gateway.store.sql.replica import Replica
+
+        replica = Replica(RunDirectory(settings.prefix).replica)
+    return SqlStore(database_of(settings), replica=replica)
