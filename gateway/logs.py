@@ -12,6 +12,9 @@ LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 LOG_MODE = 0o640
 """rights of a new log file: what clients ask for may be secret (tokens in a query)"""
 
+PRIVATE_LOG_MODE = 0o600
+"""rights of a new audit log: it tells who does what"""
+
 
 class ErrorLog:
     """Writes events at or above a level to a descriptor, whose number stays when the file is reopened."""

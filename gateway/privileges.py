@@ -2,8 +2,8 @@
 
 The master stays root: it opens ports below 1024 at a reload, starts children again and owns the prefix. Its
 children read bytes of strangers, so they give root up right after the fork. What they write is theirs
-(snapshots/, control/, the log files); the prefix itself is not, so that a child that was taken over cannot
-put a link where the master writes.
+(snapshots/, control/, ssl/, the log files); the prefix itself is not, so that a child that was taken over
+cannot put a link where the master writes.
 """
 
 import os
@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-from gateway.logs import LOG_MODE
+from gateway.logs import LOG_MODE, PRIVATE_LOG_MODE
 from gateway.processes import forbid_new_privileges
 from gateway.run_directory import RunDirectory
 from gateway.settings import Settings
@@ -84,15 +84,20 @@ def hand_over(settings: Settings, account: Account) -> None:
     Raises AccountError, or OSError.
     """
     directory = RunDirectory(settings.prefix)
-    for owned in (directory.snapshots, directory.control):
+    for owned in directory.of_children():
         os.chown(owned, account.uid, account.gid, follow_symlinks=False)
     recorded = settings.prefix / RECORD_NAME
     os.chown(recorded, 0, account.gid, follow_symlinks=False)
     recorded.chmod(0o640)  # the control process reads it at a reload; it may hold secrets
     hand_over_logs([settings], account)
-    wanted = {directory.snapshots: os.W_OK | os.X_OK, directory.control: os.W_OK | os.X_OK}
-    conf = settings.sources.conf_file()
-    wanted |= {path: os.R_OK for path in (settings.declarative_config, conf) if path}
+    wanted = dict.fromkeys(directory.of_children(), os.W_OK | os.X_OK)
+    read = (
+        settings.declarative_config,
+        settings.sources.conf_file(),
+        *(settings.admin_ssl_cert, settings.admin_ssl_cert_key, settings.admin_ssl_client_ca),
+        *(settings.status_ssl_cert, settings.status_ssl_cert_key),
+    )
+    wanted |= {path: os.R_OK for path in read if path}
     refused = _out_of_reach(account, wanted)
     if refused:
         raise AccountError(
@@ -106,12 +111,14 @@ def hand_over_logs(of: Iterable[Settings], account: Account) -> None:
 
     Only plain files are: never what a link leads to.
     """
-    for path in {path for one in of for path in (one.proxy_error_log, one.proxy_access_log) if path}:
+    modes = {path: LOG_MODE for one in of for path in (one.proxy_error_log, one.proxy_access_log) if path}
+    modes |= {one.admin_audit_log: PRIVATE_LOG_MODE for one in of if one.admin_audit_log}
+    for path, mode in modes.items():
         if path in STANDARD_STREAMS or path.is_symlink() or (path.exists() and not path.is_file()):
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, LOG_MODE)
+        descriptor = os.open(path, flags, mode)
         try:
             found = os.fstat(descriptor)
             if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:

@@ -27,6 +27,7 @@ from typing import Any
 import orjson
 
 from gateway.entities.record import Entity, shape_of, to_kong
+from gateway.logs import PRIVATE_LOG_MODE
 from gateway.settings.values import STANDARD_STREAMS
 from gateway.store.draft import Draft
 from gateway.store.interface import Operation
@@ -36,8 +37,6 @@ from .masking import hide_in_path, hide_member
 
 log = logging.getLogger(__name__)
 
-MODE = 0o600
-"""rights of the file: it tells who does what"""
 MOST_CHANGES = 100
 """entities of one request that are listed (what goes with a removed consumer, say); the rest are counted"""
 LONGEST_VALUE = 1000
@@ -247,4 +246,4 @@ def open_audit_log(path: Path) -> int:
     if path in STANDARD_STREAMS:
         return os.dup(1 + STANDARD_STREAMS.index(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE_LOG_MODE)

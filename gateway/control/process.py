@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from gateway.admin.app import admin_app
+from gateway.admin.audit import AuditLog
 from gateway.admin.browsers import bound_to
 from gateway.listening import ListenError
 from gateway.logs import reopen_log
@@ -30,6 +31,7 @@ from .publication import FIRST_RESOLUTION
 from .publisher import Publisher
 from .remembered import Remembered
 from .servers import Servers
+from .tls import TlsError, tls_of
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,8 @@ class ControlProcess:
         self._store = make_store(settings, self._memory)
         self._remembered = Remembered(self._directory.last_configuration)
         self._publisher = Publisher(shared, notify_fds, settings.prefix)
+        self._audit = AuditLog()
+        self._servers = Servers(self._fail)
         self.exit_status = 0
         self._stop = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -126,10 +130,9 @@ class ControlProcess:
             self._store,
             self._memory,
         )
-        servers = Servers(self._fail)
         is_known = await self._open(plane)
         try:
-            await self._listen(plane, servers)
+            await self._listen(plane)
             plane.start()
             tasks = [
                 loop.create_task(self._beat()),
@@ -141,7 +144,7 @@ class ControlProcess:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            finished = await servers.stop()
+            finished = await self._servers.stop()
             await plane.close()
         return finished
 
@@ -190,19 +193,20 @@ class ControlProcess:
             return False
         return True
 
-    async def _listen(self, plane: ControlPlane, servers: Servers) -> None:
+    async def _listen(self, plane: ControlPlane) -> None:
         settings = self._settings
         apps = (
-            ("admin_listen", settings.admin_listen, admin_app(plane)),
+            ("admin_listen", settings.admin_listen, admin_app(plane, self._audit)),
             ("status_listen", settings.status_listen, status_app(plane)),
         )
         for setting, listeners, app in apps:
             for listener in listeners:
                 while not self._stop.is_set():
                     try:
-                        servers.start(bound_to(app, listener), listener)
+                        tls = await asyncio.to_thread(tls_of, settings, setting)
+                        self._servers.start(bound_to(app, listener), listener, tls)
                         break
-                    except ListenError as error:
+                    except (ListenError, TlsError) as error:
                         if self._is_first:
                             raise CannotStart(f"{setting.upper()}: {error}") from None
                         # The process that crashed may still be on its way out; traffic flows meanwhile.
@@ -238,13 +242,24 @@ class ControlProcess:
         errors: list[str] = []
         try:
             settings = await asyncio.to_thread(self._reload_settings)
+            certificates = [
+                (listeners, await asyncio.to_thread(tls_of, settings, name))
+                for name, listeners in (
+                    ("admin_listen", settings.admin_listen),
+                    ("status_listen", settings.status_listen),
+                )
+            ]
             await plane.reload(settings)  # workers that lag behind are in the log
+            for listeners, files in certificates:
+                self._servers.renew(listeners, files)
             set_level(settings.log_level)
             self._settings = settings
         except SettingsError as error:
             errors += error.problems
         except DeclarativeError as error:
             errors += error.lines()
+        except TlsError as error:
+            errors.append(str(error))
         except Exception as error:
             log.exception("reload failed")
             errors.append(f"unexpected error: {type(error).__name__}: {error}")
@@ -271,7 +286,8 @@ class ControlProcess:
         write_json(path, report)
 
     def _reopen_log(self) -> None:
-        """Open the error log by its name again, so that a rotated file can be moved away."""
+        """Open the logs by their names again, so that a rotated file can be moved away."""
+        self._audit.reopen()
         try:
             reopen_log(self._handler.error_log.fd, self._settings.proxy_error_log)
         except OSError as error:
