@@ -11,7 +11,9 @@ from .collections import entity_endpoints, listing_endpoint, tag_endpoints
 from .config import config_endpoints
 from .endpoints import KongApi
 from .guard import AdminGuard
+from .openapi import openapi_endpoint
 from .root import root_endpoints
+from .schemas import schema_endpoints
 from .status import status_endpoints
 
 if TYPE_CHECKING:
@@ -27,9 +29,12 @@ def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
         *metrics_endpoints(plane),
         *entity_endpoints(plane),
         *tag_endpoints(plane),
+        *schema_endpoints(plane),
+        openapi_endpoint(lambda: every),
     ]
+    every = [*endpoints, listing_endpoint(endpoints)]
     return KongApi(
-        [*endpoints, listing_endpoint(endpoints)],
+        every,
         lambda: plane.settings,
         AdminGuard(plane, audit or AuditLog()),
     )

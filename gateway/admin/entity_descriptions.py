@@ -17,7 +17,7 @@ from .descriptions import (
     list_of,
     object_of,
 )
-from .json_schemas import Use, component_name
+from .json_schemas import Use, component_name, new_entity_body
 
 LARGEST_PAGE = 1000
 SIZE = Parameter(
@@ -59,7 +59,7 @@ def collection_descriptions(kind: type[Entity], parent: type[Entity] | None = No
             {201: Answer("The new entity.", shown), **CHANGED, **missing},
             kind.type_name,
             path=path_words(kind, parent),
-            body=component(component_name(kind, Use.NEW)),
+            body=new_entity_body(kind, fields_to(kind, parent)),
         ),
     }
 
@@ -82,7 +82,7 @@ def member_descriptions(kind: type[Entity], parent: type[Entity] | None = None) 
             changed,
             kind.type_name,
             path=path,
-            body=component(component_name(kind, Use.NEW)),
+            body=new_entity_body(kind, (*naming_fields(kind), *fields_to(kind, parent))),
         ),
         "PATCH": Description(
             f"Change some fields of one {words}.",
@@ -139,6 +139,18 @@ def lookups(kind: type[Entity]) -> tuple[Parameter, ...]:
 def path_words(kind: type[Entity], parent: type[Entity] | None) -> dict[str, str]:
     """What the parameters of a path are: named as the types are."""
     return {one.type_name: f"The {names_of(one)} of the {words_of(one)}." for one in (kind, parent) if one}
+
+
+def fields_to(kind: type[Entity], parent: type[Entity] | None) -> tuple[str, ...]:
+    """The fields by which a type refers to a parent, which the path of the parent's children gives."""
+    foreign = shape_of(kind).foreign.items()
+    return tuple(name for name, field in foreign if parent and field.reference == parent.type_name)
+
+
+def naming_fields(kind: type[Entity]) -> tuple[str, ...]:
+    """The fields that the name in a path gives."""
+    own = [name for name in kind.cache_key if name not in shape_of(kind).foreign]
+    return (*own, *((kind.endpoint_key,) if kind.endpoint_key else ()))
 
 
 def names_of(kind: type[Entity]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -72,7 +72,7 @@ def entity_json_schemas() -> dict[str, JsonSchema]:
 def entity_json_schema(kind: type[Entity], use: Use) -> JsonSchema:
     """The schema of a type of entity."""
     schema = {"description": documentation(kind), **record_json_schema(kind, use)}
-    conditions = [condition for condition in (required_of(kind, use), *variants_of(kind, use)) if condition]
+    conditions = variants_of(kind, use)
     return {**schema, "allOf": conditions} if conditions else schema
 
 
@@ -94,10 +94,10 @@ def record_json_schema(record: type[Record], use: Use) -> JsonSchema:
     found: JsonSchema = {"type": "object", "properties": properties, "additionalProperties": False}
     if use is Use.SHOWN:
         required = [name for name, field in shape.fields.items() if not field.extension]
-    elif use is Use.NEW and not any(field.stands_for for field in record.shorthands.values()):
+    elif use is Use.NEW and not issubclass(record, Entity):
         required = list(shape.mandatory)
     else:
-        required = []
+        required = []  # see new_entity_body
     return {**found, "required": required} if required else found
 
 
@@ -113,28 +113,28 @@ def shorthand_json_schema(field: Field, use: Use) -> JsonSchema:
     if use is Use.SHOWN and field.stands_for:
         return {}
     schema = field_json_schema(field, use)
-    if use is Use.SHOWN:
-        return {"description": field.doc, **schema}
     return {"description": field.doc, **or_null(schema), **({"writeOnly": True} if field.stands_for else {})}
 
 
-def required_of(kind: type[Entity], use: Use) -> JsonSchema | None:
-    """What of a new entity must be there, when there is a choice."""
-    if use is not Use.NEW:
-        return None
+def new_entity_body(kind: type[Entity], given: Collection[str] = ()) -> JsonSchema:
+    """The schema of a body that makes an entity, with what must be there; `given`: fields that the path gives
+    values to."""
     conditions: list[JsonSchema] = []
-    mandatory = shape_of(kind).mandatory
+    mandatory = [name for name in shape_of(kind).mandatory if name not in given]
     standing = [
         name
         for name, field in kind.shorthands.items()
         if field.stands_for and set(mandatory) <= set(field.stands_for)
     ]
-    if standing:
-        conditions.append({"anyOf": [{"required": list(mandatory)}, *({"required": [n]} for n in standing)]})
+    if standing and mandatory:
+        conditions.append({"anyOf": [{"required": names} for names in (mandatory, *([n] for n in standing))]})
+    elif mandatory:
+        conditions.append({"required": mandatory})
     for check in kind.record_checks:
-        if isinstance(check, AtLeastOneOf):
+        if isinstance(check, AtLeastOneOf) and not set(check.fields) & set(given):
             conditions.append({"anyOf": [with_value(name) for name in check.fields]})
-    return {"allOf": conditions} if len(conditions) > 1 else conditions[0] if conditions else None
+    reference = {"$ref": f"#/components/schemas/{component_name(kind, Use.NEW)}"}
+    return {"allOf": [reference, *conditions]} if conditions else reference
 
 
 def with_value(name: str) -> JsonSchema:
