@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from gateway import __version__
+from gateway.cli import administration
 from gateway.cli.options import Invocation, fail, with_settings
 
 FILE = click.Path(path_type=Path)
@@ -129,9 +130,20 @@ def quickstart(invocation: Invocation, backend_port: int) -> None:
     demonstration.quickstart(invocation, backend_port)
 
 
-@app.group()
+for command in administration.COMMANDS:
+    app.add_command(command)
+
+
+class FriendlyNames(click.Group):
+    """Finds commands with dashes, too, where Kong writes underscores."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return super().get_command(context, name.replace("-", "_"))
+
+
+@app.group(cls=FriendlyNames)
 def config() -> None:
-    """Look at the settings."""
+    """Look at the settings; check, import and export declarative files."""
 
 
 @config.command()
@@ -146,6 +158,47 @@ def show(invocation: Invocation, as_json: bool, markdown: bool) -> None:
         inspection.print_reference()
     else:
         inspection.show_settings(invocation, as_json)
+
+
+@config.command()
+@click.argument("file", type=FILE)
+def parse(file: Path) -> None:
+    """Check a declarative file (YAML or JSON), without a running gateway."""
+    from gateway.cli import config_files
+
+    config_files.parse(file)
+
+
+@config.command("db_import")
+@with_settings
+@click.argument("file", type=FILE)
+def db_import(invocation: Invocation, file: Path) -> None:
+    """Put what a declarative file says into the database; what is there besides stays.
+
+    It works on the database itself, in one transaction. Gateways that run on it follow at once.
+    """
+    from gateway.cli import config_files
+
+    config_files.db_import(invocation, file)
+
+
+@config.command("db_export")
+@with_settings
+@click.argument("file", type=FILE, default="kong.yml")
+def db_export(invocation: Invocation, file: Path) -> None:
+    """Write what is in the database to a new declarative file, kong.yml unless another is named."""
+    from gateway.cli import config_files
+
+    config_files.db_export(invocation, file)
+
+
+@config.command()
+@click.argument("file", type=FILE, default="kong.yml")
+def init(file: Path) -> None:
+    """Write a declarative file with commented examples, kong.yml unless another is named."""
+    from gateway.cli import config_files
+
+    config_files.init(file)
 
 
 @app.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -134,8 +134,8 @@ class AdminClient(OfBlocking, Admin):
         verify: bool | ssl.SSLContext = True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`address`: a URL, `host:port` or `unix:/path`; `token`: of the Admin API, else the
-        first of GATEWAY_ADMIN_TOKEN; `timeout` in seconds; `verify`: whether a server's certificate is checked, or the
+        """`address`: a URL, `host:port` or `unix:/path`; `token`: of the Admin API, else the first of
+        GATEWAY_ADMIN_TOKEN; `timeout` in seconds; `verify`: whether a server's certificate is checked, or the
         TLS context to use (for a CA of one's own: `ssl.create_default_context(cafile=...)`); `transport`:
         httpx's, instead of the network. Raises ValueError for what is no address.
         """

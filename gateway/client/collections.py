@@ -45,14 +45,14 @@ class Collection(Generic[E]):
     @operation
     def get(self, key: str) -> Steps[E]:
         """The entity with that id, or with that name, username, … Raises NotFound."""
-        answer = yield from self._call(Call("GET", self._path_of(key)))
+        answer = yield from self._call(Call("GET", self.path_of(key)))
         return self._decode(answer.json())
 
     @operation
     def find(self, key: str) -> Steps[E | None]:
         """Like `get`; None when there is no such entity."""
         try:
-            answer = yield from self._call(Call("GET", self._path_of(key)))
+            answer = yield from self._call(Call("GET", self.path_of(key)))
         except NotFound:
             return None
         return self._decode(answer.json())
@@ -70,20 +70,20 @@ class Collection(Generic[E]):
     def update(self, key: str, values: Values) -> Steps[E]:
         """Change these fields of an entity and leave the others alone (PATCH); null brings back a default.
         Raises NotFound."""
-        answer = yield from self._call(json_call("PATCH", self._path_of(key), dict(values)))
+        answer = yield from self._call(json_call("PATCH", self.path_of(key), dict(values)))
         return self._decode(answer.json())
 
     @operation
     def upsert(self, key: str, values: Values | None = None) -> Steps[E]:
         """Make or replace the entity with that key (PUT): fields that are not given get their defaults."""
-        answer = yield from self._call(json_call("PUT", self._path_of(key), dict(values or {})))
+        answer = yield from self._call(json_call("PUT", self.path_of(key), dict(values or {})))
         return self._decode(answer.json())
 
     @operation
     def delete(self, key: str) -> Steps[None]:
         """Remove an entity, with those that cannot be without it. Nothing happens when there is none."""
         try:
-            yield from self._call(Call("DELETE", self._path_of(key)))
+            yield from self._call(Call("DELETE", self.path_of(key)))
         except NotFound:
             pass
 
@@ -119,7 +119,8 @@ class Collection(Generic[E]):
     def _call(self, call: Call) -> Steps[Answer]:
         return accepted((yield from perform(call, self.driver.retries, self.driver.address.text)))
 
-    def _path_of(self, key: str) -> str:
+    def path_of(self, key: str) -> str:
+        """The path of one of its entities."""
         return f"{self.path}/{paths.segment(key)}"
 
     def __repr__(self) -> str:
@@ -131,7 +132,7 @@ class Member:
 
     def __init__(self, of: Collection[Any], key: str) -> None:
         self._of = of
-        self._path = f"{of.path}/{paths.segment(key)}"
+        self._path = of.path_of(key)
 
     def _nested(self, name: str) -> tuple[str, str]:
         """Type and path of the children that an attribute names. Raises AttributeError."""
