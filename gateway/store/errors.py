@@ -109,7 +109,7 @@ def invalid_size(reason: str) -> EntityError:
 
 def invalid_unique(field: str, problem: Errors) -> EntityError:
     """A name in a path that no entity can have."""
-    return EntityError(10, f"invalid unique {field}", 400, str(problem), {field: problem})
+    return EntityError(10, f"invalid unique {field}", 400, str(problem))
 
 
 def invalid_options(options: Mapping[str, str]) -> EntityError:
