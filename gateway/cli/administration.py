@@ -8,8 +8,8 @@ import click
 from gateway.cli.connecting import Target, with_admin_api
 
 FILE = click.Path(path_type=Path, allow_dash=True)
-TYPES = """TYPE is a type of entity (services, routes, consumers, plugins, key-auths, …), or those of one entity:
-services/users/routes, consumers/bob/key-auth, upstreams/users/targets. KEY is a name or an id."""
+TYPES = """TYPE is a type of entity (services, routes, consumers, plugins, key-auths, …), or those of one
+entity: services/users/routes, consumers/bob/key-auth, upstreams/users/targets. KEY is a name or an id."""
 
 
 def with_form(command: Callable[..., None]) -> Callable[..., None]:

@@ -17,7 +17,7 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from gateway.client.plan import Plan
     from gateway.store.draft import Draft
-    from gateway.store.sql import SqlStore
+    from gateway.store.sql.store import SqlStore
 
 TEMPLATE = """\
 # A declarative configuration. `gateway config parse kong.yml` checks it; then either serve it,
@@ -33,8 +33,8 @@ TEMPLATE = """\
 
 _format_version: "3.0"
 
-# Secrets, such as the passwords of basic-auth, are hashed when they are read. Where they stand here as they are
-# stored (in an export), write
+# Secrets, such as the passwords of basic-auth, are hashed when they are read. Where they stand here as they
+# are stored (in an export), write
 #
 # _transform: false
 
@@ -76,7 +76,7 @@ _format_version: "3.0"
 #   acls:
 #   - group: partners
 
-# What is done with requests, besides passing them on: for everything, or below a service, a route, a consumer.
+# What is done with requests, besides passing them on: with all, or below a service, a route, a consumer.
 #
 # plugins:
 # - name: correlation-id

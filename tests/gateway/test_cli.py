@@ -104,7 +104,7 @@ def test_check_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0
     assert "Warning: unknown setting GATEWAY_LOG_LEVL; did you mean GATEWAY_LOG_LEVEL?" in result.stderr
     monkeypatch.setenv("GATEWAY_LOG_LEVEL", "loud")
-    monkeypatch.setenv("KONG_DATABASE", "postgres")
+    monkeypatch.setenv("KONG_DATABASE", "cassandra")
     result = run("check")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 3
