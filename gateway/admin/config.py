@@ -22,7 +22,20 @@ from gateway.store import (
     parse_known_json,
 )
 
-from .bodies import JSON, Body, discard_body, read_body
+from .bodies import JSON, YAML_TYPES, Body, discard_body, read_body
+from .descriptions import (
+    FORM_BODY,
+    JSON_BODY,
+    MESSAGE,
+    MULTIPART_BODY,
+    OBJECT,
+    REFUSAL,
+    TEXT,
+    Answer,
+    Description,
+    Parameter,
+    object_of,
+)
 from .endpoints import Endpoint
 from .responses import ApiError, json_response, json_text_response, message_response
 
@@ -35,6 +48,32 @@ PARALLEL_BODIES = 4
 SOURCE = "POST /config"
 OPTIONS = frozenset(("check_hash", "flatten_errors"))
 """members of a body that say how to load, not what"""
+
+DATABASE = Answer("The node has a database.", MESSAGE)
+DESCRIPTIONS = {
+    "GET": Description(
+        "Show the whole declarative configuration of a node without a database.",
+        {200: Answer("It, as YAML.", object_of({"config": TEXT})), 400: DATABASE},
+        "config",
+    ),
+    "POST": Description(
+        "Replace the whole declarative configuration of a node without a database.",
+        {
+            201: Answer("The entities by type and id.", OBJECT),
+            304: Answer("It is the same already."),
+            400: Answer("The node has a database, or the configuration is not valid.", REFUSAL),
+            429: Answer("Another load runs.", MESSAGE),
+            504: Answer("Some workers did not follow in time; they will.", MESSAGE),
+        },
+        "config",
+        (
+            Parameter("check_hash", "1: answer 304 when nothing would change."),
+            Parameter("flatten_errors", "1: tell errors by entity, too."),
+        ),
+        body=OBJECT,
+        body_types=(JSON_BODY, FORM_BODY, MULTIPART_BODY, *YAML_TYPES),
+    ),
+}
 
 
 def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
@@ -74,7 +113,7 @@ def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
             return message_response(504, "Timed out while loading configuration")
         return json_text_response(201, await asyncio.to_thread(parsed.answer, plane.entity_json))
 
-    return [Endpoint("/config", {"GET": show, "POST": replace})]
+    return [Endpoint("/config", {"GET": show, "POST": replace}, DESCRIPTIONS)]
 
 
 def busy() -> Response:

@@ -84,6 +84,7 @@ EVERYWHERE = {
     400: Answer("The request cannot be understood.", REFUSAL),
     401: Answer("A token is needed and is missing or wrong.", MESSAGE),
     403: Answer("The token is for reading only, or a browser asks for a page of another site.", MESSAGE),
+    429: Answer("Too many wrong tokens came from this address, or another load runs.", MESSAGE),
     500: Answer("The database is not available, or a fault of the gateway.", REFUSAL),
     503: Answer("Too many requests at once, or the node is stopping.", MESSAGE),
 }
@@ -94,6 +95,7 @@ WITH_A_BODY = {
     415: Answer("The body is of a type that is not read here.", media_type=HTML),
 }
 """What any method may answer that reads a body."""
+GENERAL = {**EVERYWHERE, **WITH_A_BODY}
 
 
 def openapi_endpoint(every: Callable[[], Iterable[Endpoint]]) -> Endpoint:
@@ -126,6 +128,7 @@ def openapi_document(endpoints: Iterable[Endpoint]) -> Document:
         "paths": paths,
         "components": {
             "schemas": {**COMPONENTS, **entity_json_schemas()},
+            "responses": {str(status): response_component(answer) for status, answer in GENERAL.items()},
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
@@ -165,7 +168,7 @@ def operation(path: str, method: str, description: Description) -> Document:
         "operationId": "_".join((method.lower(), *words)),
         "summary": description.summary,
         "tags": [description.group],
-        "responses": {str(status): response(answers[status]) for status in sorted(answers)},
+        "responses": {str(status): response(status, answers[status]) for status in sorted(answers)},
     }
     if description.query:
         shown["parameters"] = [query_parameter(parameter) for parameter in description.query]
@@ -196,8 +199,15 @@ def query_parameter(parameter: Parameter) -> Document:
     }
 
 
-def response(answer: Answer) -> Document:
+def response(status: int, answer: Answer) -> Document:
     """One of the answers of a method."""
+    if GENERAL.get(status) is answer:
+        return {"$ref": f"#/components/responses/{status}"}
+    return response_component(answer)
+
+
+def response_component(answer: Answer) -> Document:
+    """An answer, told in full."""
     shown: Document = {"description": answer.doc}
     if answer.content_type is not None:
         shown["content"] = {answer.content_type: {"schema": answer.schema or TEXT}}

@@ -12,15 +12,43 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import KONG_VERSION, __version__
+from gateway.entities.plugins import Plugin
+from gateway.plugins import AVAILABLE
 from gateway.settings import DECLARATIONS, Settings
 from gateway.settings.values import Listener
+from gateway.store import Configuration
 
+from .descriptions import INTEGER, OBJECT, TEXT, Answer, Description, list_of, object_of
 from .endpoints import Endpoint
 from .responses import json_response
 
 if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
 
+DESCRIPTION = Description(
+    "What this node is and how it is configured.",
+    {
+        200: Answer(
+            "The node; secrets in its configuration are masked.",
+            object_of(
+                {
+                    "tagline": TEXT,
+                    "version": TEXT,
+                    "edition": TEXT,
+                    "hostname": TEXT,
+                    "node_id": TEXT,
+                    "lua_version": TEXT,
+                    "timers": object_of({"running": INTEGER, "pending": INTEGER}),
+                    "plugins": object_of(
+                        {"available_on_server": OBJECT, "enabled_in_cluster": list_of(TEXT)}
+                    ),
+                    "configuration": OBJECT,
+                    "pids": object_of({"master": INTEGER, "workers": list_of(INTEGER)}),
+                }
+            ),
+        )
+    },
+)
 SECRET = "******"  # noqa: S105 - what is shown instead of one
 
 
@@ -41,13 +69,25 @@ def root_endpoints(plane: ControlPlane) -> list[Endpoint]:
                 # Clients look for the field; there is no Lua here.
                 "lua_version": f"{platform.python_implementation()} {platform.python_version()}",
                 "timers": {"running": len(asyncio.all_tasks()), "pending": 0},
-                "plugins": {"available_on_server": {}, "enabled_in_cluster": []},
+                "plugins": known_plugins(plane.configuration),
                 "configuration": shown_settings(plane.settings),
                 "pids": {"master": plane.shared.master_pid, "workers": workers},
             },
         )
 
-    return [Endpoint("/", {"GET": root})]
+    return [Endpoint("/", {"GET": root}, {"GET": DESCRIPTION})]
+
+
+def known_plugins(configuration: Configuration) -> dict[str, Any]:
+    """The plugins that can be used here, and the names of those that are in use."""
+    used = {plugin.name for plugin in configuration.of("plugins").values() if isinstance(plugin, Plugin)}
+    return {
+        "available_on_server": {
+            name: {"version": definition.version, "priority": definition.priority}
+            for name, definition in AVAILABLE.items()
+        },
+        "enabled_in_cluster": sorted(used),
+    }
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:

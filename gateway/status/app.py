@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import __version__
+from gateway.admin.descriptions import MESSAGE, Answer, Description
 from gateway.admin.endpoints import Endpoint, KongApi
 from gateway.admin.responses import json_response, message_response
 from gateway.telemetry.collect import metrics_page
@@ -62,7 +63,12 @@ def dns_endpoints() -> list[Endpoint]:
     async def dns(request: Request) -> Response:
         return message_response(501, "not implemented with the legacy DNS client")
 
-    return [Endpoint("/status/dns", {"GET": dns})]
+    answer = Answer("Not available, as in a Kong with its usual DNS client.", MESSAGE)
+    return [
+        Endpoint(
+            "/status/dns", {"GET": dns}, {"GET": Description("Statistics of a DNS client.", {501: answer})}
+        )
+    ]
 
 
 def kong_status(plane: ControlPlane, request: Request) -> dict[str, object] | Response:
@@ -86,4 +92,9 @@ def metrics_endpoints(plane: ControlPlane) -> list[Endpoint]:
         page = await asyncio.to_thread(metrics_page, plane.scrape())
         return Response(page, headers={"Content-Type": CONTENT_TYPE})
 
-    return [Endpoint("/metrics", {"GET": metrics})]
+    answer = Answer("A page for Prometheus.", media_type=CONTENT_TYPE.partition(";")[0])
+    return [
+        Endpoint(
+            "/metrics", {"GET": metrics}, {"GET": Description("The metrics of the node.", {200: answer})}
+        )
+    ]
