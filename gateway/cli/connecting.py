@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
+MOST_RETRIES = 2
+"""a person waits"""
+
+
 @dataclass(frozen=True)
 class Target:
     """Which Admin API is meant."""
@@ -51,12 +55,17 @@ def with_admin_api(command: Callable[..., None]) -> Callable[..., None]:
 def connected(target: Target) -> Iterator["AdminClient"]:
     """A client for the Admin API. What goes wrong with it ends the command with a clear text."""
     from gateway.cli.lifecycle import load_or_fail
-    from gateway.client import AdminClient, ClientError, NotAllowed, Refused, Unreachable
+    from gateway.client import AdminClient, ClientError, NotAllowed, Refused, Retries, Unreachable
 
     settings = load_or_fail(target.invocation)
     address = target.url or _address_of(settings)
     try:
-        admin = AdminClient(address, token=_token_of(settings), verify=_trust(target, settings))
+        admin = AdminClient(
+            address,
+            token=_token_of(settings),
+            retries=Retries(most=MOST_RETRIES),
+            verify=_trust(target, settings),
+        )
     except ValueError as error:
         fail(str(error))
     try:
