@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.entities.record import Entity
 from gateway.store.changes import Changes, EntityId
@@ -20,12 +21,15 @@ class Batch:
     """one for each operation, in order"""
     changes: Changes
     """of all that were not refused, without what is as it was before"""
+    given_secrets: Mapping[EntityId, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """see Draft"""
 
 
 def run_batch(base: Configuration, operations: Sequence[Operation]) -> Batch:
     """Run operations one after the other, each on top of those before it that were not refused."""
     draft = Draft(base)
     accepted: dict[EntityId, Entity | None] = {}
+    given_secrets: dict[EntityId, Mapping[str, Any]] = {}
     outcomes: list[Outcome] = []
     for operation in operations:
         try:
@@ -39,12 +43,13 @@ def run_batch(base: Configuration, operations: Sequence[Operation]) -> Batch:
         outcomes.append(Outcome(result, changed=changed))
         if changed:
             accepted = dict(draft.changes)
+            given_secrets.update(draft.given_secrets)
     effective = {
         (type_name, identifier): entity
         for (type_name, identifier), entity in accepted.items()
         if base.of(type_name).get(identifier) is not entity
     }
-    return Batch(outcomes, effective)
+    return Batch(outcomes, effective, given_secrets)
 
 
 def _same(one: Changes, other: Changes) -> bool:

@@ -18,6 +18,9 @@ class Draft:
     def __init__(self, base: Configuration) -> None:
         self.base = base
         self._changes: dict[EntityId, Entity | None] = {}
+        self.given_secrets: dict[EntityId, dict[str, Any]] = {}
+        """Fields as they were given, of entities whose secrets are stored hashed: for a store that keeps them
+        as given."""
         # What the changes mean for the indexes of `base`; None stands for "no longer that one".
         self._combinations: dict[tuple[str, tuple[str, ...]], dict[tuple[Any, ...], Entity | None]] = {}
         self._referring: dict[tuple[str, str, str], dict[str, Entity | None]] = {}

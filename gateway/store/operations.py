@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+from gateway.entities.expiry import is_expired
 from gateway.entities.fields import Errors
 from gateway.entities.merging import check_change
 from gateway.entities.record import Entity, check_entity, shape_of
 from gateway.store.draft import Draft
-from gateway.store.errors import primary_key_violation, schema_violation
+from gateway.store.errors import entity_not_found, invalid_options, primary_key_violation, schema_violation
 from gateway.store.integrity import check_integrity, removed_with
 from gateway.store.names import NamedChildren
 from gateway.store.references import resolve_references
@@ -28,38 +30,16 @@ from gateway.store.references import resolve_references
 
 def create(draft: Draft, kind: type[Entity], values: Mapping[str, Any]) -> Entity:
     """Add an entity (POST)."""
-    written = dict(values)
-    names = NamedChildren(kind, written)
-    resolve_references(draft, kind, written)
-    clean, errors = check_entity(kind, written)
-    _refuse(draft, kind, clean, {**names.errors, **errors})
-    names.check(draft, None)
-    if (given := clean.get("id")) is not None and draft.get(kind.type_name, given) is not None:
-        raise primary_key_violation(given)
-    clean.pop("updated_at", None)
-    entity = _built(kind, clean, written)
-    check_integrity(draft, entity)
-    draft.put(entity)
-    names.write(draft, entity)
-    return entity
+    return _write(draft, kind, dict(values), None, partial(check_entity, kind))
 
 
 def update(draft: Draft, entity: Entity, values: Mapping[str, Any]) -> Entity:
     """Change some fields (PATCH): records are merged, everything else is replaced, null means the default.
     The id stays what it is, whatever `values` say."""
-    kind = type(entity)
+    if is_expired(entity, time.time()):
+        raise entity_not_found({"id": entity.id})
     written = {name: value for name, value in values.items() if name != "id"}
-    names = NamedChildren(kind, written)
-    resolve_references(draft, kind, written)
-    clean, errors = check_change(entity, written)
-    _refuse(draft, kind, clean, {**names.errors, **errors})
-    names.check(draft, entity.id)
-    clean.pop("updated_at", None)
-    changed = _built(kind, clean, written)
-    check_integrity(draft, changed)
-    draft.put(changed)
-    names.write(draft, changed)
-    return changed
+    return _write(draft, type(entity), written, entity, partial(check_change, entity))
 
 
 def replace(draft: Draft, kind: type[Entity], key: Mapping[str, str], values: Mapping[str, Any]) -> Entity:
@@ -69,25 +49,13 @@ def replace(draft: Draft, kind: type[Entity], key: Mapping[str, str], values: Ma
     What is not in `values` gets its default, the time at which it was made included. The key wins over
     `values`; an entity that is found by another key than its id keeps its id.
     """
-    shape = shape_of(kind)
+    foreign = shape_of(kind).foreign
     present = _holder(draft, kind, key)
     written = dict(values)
-    written.update({name: {"id": text} if name in shape.foreign else text for name, text in key.items()})
+    written.update({name: {"id": text} if name in foreign else text for name, text in key.items()})
     if present is not None:
         written["id"] = present.id
-    names = NamedChildren(kind, written)
-    resolve_references(draft, kind, written)
-    clean, errors = check_entity(kind, written)
-    _refuse(draft, kind, clean, {**names.errors, **errors})
-    names.check(draft, present.id if present is not None else None)
-    if present is None and (given := clean.get("id")) and draft.get(kind.type_name, given) is not None:
-        raise primary_key_violation(given)
-    clean.pop("updated_at", None)
-    entity = _built(kind, clean, written)
-    check_integrity(draft, entity)
-    draft.put(entity)
-    names.write(draft, entity)
-    return entity
+    return _write(draft, kind, written, present, partial(check_entity, kind))
 
 
 def remove(draft: Draft, entity: Entity) -> None:
@@ -96,36 +64,75 @@ def remove(draft: Draft, entity: Entity) -> None:
         draft.remove(one)
 
 
+def remove_expired(draft: Draft, now: float) -> int:
+    """Take out what has expired by `now` (seconds since the epoch); how many there were."""
+    expired = [one for one in draft.base.expired(now) if draft.get(one.type_name, one.id) is one]
+    for one in expired:
+        remove(draft, one)
+    return len(expired)
+
+
 def check(kind: type[Entity], values: Mapping[str, Any]) -> None:
     """Check values as for a new entity, without looking at other entities (POST /schemas/…/validate)."""
     written = dict(values)
     names = NamedChildren(kind, written)
     _, errors = check_entity(kind, written)
-    if errors := {**names.errors, **errors}:
-        raise schema_violation(errors)
+    refuse_errors(kind, {**names.errors, **errors})
+
+
+def refuse_errors(kind: type[Entity], errors: dict[Any, Errors]) -> None:
+    """Raise EntityError for errors, when there are any: 11 for options, 2 for fields."""
+    options = {name: str(errors[name]) for name in kind.options if name in errors}
+    if options:
+        raise invalid_options(options)
+    if errors:
+        raise schema_violation(kind.tell(errors))
+
+
+def _write(
+    draft: Draft,
+    kind: type[Entity],
+    written: dict[str, Any],
+    present: Entity | None,
+    checked: Callable[[Mapping[str, Any]], tuple[dict[str, Any], dict[Any, Errors]]],
+) -> Entity:
+    """Put the entity that `written` makes in the place of `present`; `checked` validates what was written and
+    gives the values of all fields. Nothing is changed before everything is found to be right."""
+    now = time.time()
+    names = NamedChildren(kind, written)
+    resolve_references(draft, kind, written)
+    clean, errors = checked(written)
+    refuse_errors(kind, {**names.errors, **errors})
+    refuse_errors(kind, kind.check_related({**shape_of(kind).defaults, **clean}, draft))
+    names.check(draft, present.id if present is not None else None)
+    if present is None and (identifier := clean.get("id")) is not None:
+        holder = draft.get(kind.type_name, identifier)
+        if holder is not None and not is_expired(holder, now):
+            raise primary_key_violation(identifier)
+    entity = _built(kind, clean, written, now)
+    for one in check_integrity(draft, entity, now):
+        remove(draft, one)
+    draft.put(entity)
+    names.write(draft, entity, now)
+    return entity
 
 
 def _holder(draft: Draft, kind: type[Entity], key: Mapping[str, str]) -> Entity | None:
     """The entity that a key names."""
     if "id" in key:
-        return draft.get(kind.type_name, key["id"].lower())
-    fields = tuple(key) if len(key) == 1 else kind.cache_key
-    return draft.find_combination(kind.type_name, fields, tuple(key.get(name) for name in fields))
+        found = draft.get(kind.type_name, key["id"].lower())
+    else:
+        fields = tuple(key) if len(key) == 1 else kind.cache_key
+        found = draft.find_combination(kind.type_name, fields, tuple(key.get(name) for name in fields))
+    return None if found is not None and is_expired(found, time.time()) else found
 
 
-def _refuse(draft: Draft, kind: type[Entity], clean: dict[str, Any], errors: dict[Any, Errors]) -> None:
-    """Raise EntityError (2) for errors, or else for what is wrong beside the entities referred to."""
-    if not errors:
-        errors = kind.check_related({**shape_of(kind).defaults, **clean}, draft)
-    if errors:
-        raise schema_violation(errors)
-
-
-def _built(kind: type[Entity], clean: dict[str, Any], written: Mapping[str, Any]) -> Entity:
+def _built(kind: type[Entity], clean: dict[str, Any], written: Mapping[str, Any], now: float) -> Entity:
     """The entity of valid values, in the form that is stored; `written`: the fields the client gave."""
     kind.transform(clean)
     clean.setdefault("id", str(uuid.uuid4()))
-    shape_of(kind).complete(clean, time.time())
+    clean.pop("updated_at", None)
+    shape_of(kind).complete(clean, now)
     if any(name in written for name in kind.hashed):
         kind.hash_secrets(clean)
     return kind(**clean)
