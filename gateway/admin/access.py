@@ -87,18 +87,23 @@ class Access:
         if caller is None:
             shown = bool(shown_tokens(scope))
             reason = "wrong token" if shown else "no token"
-            self._tell(scope, address, reason)
-            await self._guesses.wrong(address)
+            count = self._guesses.note(address, guessed=shown)
+            if count <= Guesses.AT_ONCE or count % 100 == 0:
+                path = hide_in_path(scope["path"])
+                log.warning(
+                    "Admin API: %s from %s (%d in a row): %s %s",
+                    reason,
+                    address,
+                    count,
+                    scope["method"],
+                    path,
+                )
+            if shown:  # without a token nothing was guessed
+                await self._guesses.wait(address)
             raise Refused(unauthorized(shown), reason)
         if caller.kind == "read":
             refuse_to_reader(scope)
         return caller
-
-    def _tell(self, scope: Scope, address: str, reason: str) -> None:
-        count = self._guesses.count(address) + 1
-        if count <= Guesses.AT_ONCE or count % 100 == 0:
-            method, path = scope["method"], hide_in_path(scope["path"])
-            log.warning("Admin API: %s from %s (%d in a row): %s %s", reason, address, count, method, path)
 
 
 def identify(scope: Scope, settings: Settings, address: str) -> Caller | None:
@@ -177,9 +182,10 @@ def client_address(scope: Scope) -> str:
 
 @dataclass
 class Guesser:
-    """An address from which wrong tokens come."""
+    """An address from which wrong tokens, or none, come."""
 
-    count: int = 0
+    wrong: int = 0
+    missing: int = 0
     last: float = 0.0
     waiting: int = 0
     """requests that wait for their refusal"""
@@ -212,31 +218,35 @@ class Guesses:
     def __len__(self) -> int:
         return len(self._guessers)
 
-    def count(self, address: str) -> int:
-        """Wrong tokens from an address lately."""
-        known = self._guessers.get(network(address))
-        if known is None or self._clock() - known.last > self.FORGOTTEN_AFTER:
-            return 0
-        return known.count
-
     def are_too_many(self, address: str) -> bool:
         """Whether requests of an address are not to be looked at now."""
         known = self._guessers.get(network(address))
         if known is None:
             return False
-        crowded = self._waiting >= self.MOST_WAITING_TOGETHER and known.count > self.AT_ONCE
+        crowded = self._waiting >= self.MOST_WAITING_TOGETHER and known.wrong > self.AT_ONCE
         return crowded or known.waiting >= self.MOST_WAITING
 
-    async def wrong(self, address: str) -> None:
-        """Note a wrong token; returns when its sender may be told."""
-        count = self.count(address) + 1
+    def note(self, address: str, *, guessed: bool) -> int:
+        """Note a wrong token (`guessed`), or a request without one; how many there were lately."""
         key = network(address)
         known = self._guessers.setdefault(key, Guesser())
-        known.count, known.last = count, self._clock()
+        now = self._clock()
+        if now - known.last > self.FORGOTTEN_AFTER:
+            known.wrong = known.missing = 0
+        known.last = now
         self._guessers.move_to_end(key)
         while len(self._guessers) > self.MOST_ADDRESSES:
             self._guessers.popitem(last=False)
-        if count <= self.AT_ONCE:
+        if guessed:
+            known.wrong += 1
+            return known.wrong
+        known.missing += 1
+        return known.missing
+
+    async def wait(self, address: str) -> None:
+        """Return when the sender of a wrong token may be told."""
+        known = self._guessers.get(network(address))
+        if known is None or known.wrong <= self.AT_ONCE:
             return
         known.waiting += 1
         self._waiting += 1

@@ -70,6 +70,11 @@ class AuditRecord:
         else:
             self.changes.append(described_change(before, after))
 
+    def note_hashes(self, before: str, after: str) -> None:
+        """Note that everything was replaced at once."""
+        if before != after:
+            self.details["configuration_hash"] = {"from": before, "to": after}
+
     def line(self) -> bytes:
         """The line of the log."""
         moment = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="milliseconds")

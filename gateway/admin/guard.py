@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .access import CALLER, READING, Access, Caller, Refused, client_address, is_path
+from .access import CALLER, READING, WHOLE_CONFIGURATION, Access, Caller, Refused, client_address, is_path
 from .audit import CURRENT, AuditLog, AuditRecord
 from .bodies import discard_body
 from .browsers import rebound_name
@@ -48,9 +48,12 @@ class AdminGuard:
             async def send_after_writing(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     record.status = message["status"]
+                    if is_path(scope, WHOLE_CONFIGURATION):
+                        record.note_hashes(before.hash, self._plane.configuration.hash)
                     await self._audit.write(path, record)
                 await send(message)
 
+            before = self._plane.configuration
             token = CURRENT.set(record)
             try:
                 await self._pass(app, scope, receive, send_after_writing)

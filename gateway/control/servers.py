@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,11 @@ from .tls import TlsFiles
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 2.0  # seconds that requests in progress have to end
-HEADER_TIMEOUT_MS = 30_000
+HEADER_TIMEOUT_MS = 10_000
+SILENCE = 10
+"""seconds that the kernel keeps a new connection to itself while nothing comes over it"""
+MOST_CONNECTIONS = 4096
+"""connections of one listener, idle ones too: the next ones wait until one of these ends"""
 LONGEST_HEAD = 64 * 1024
 """bytes of a request's head, more is answered 431"""
 
@@ -44,6 +49,7 @@ class ListeningServer(Server):
             interface=Interfaces.ASGINL,
             websockets=False,
             backlog=listener.backlog,
+            backpressure=most_connections(),
             log_enabled=False,
             http=HTTPModes.auto if listener.http2 else HTTPModes.http1,
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=LONGEST_HEAD),
@@ -65,6 +71,18 @@ class ListeningServer(Server):
         self._ssp = None
         held: Any = SocketHolder  # its type stub leaves the constructor out
         self._shd = held(self._descriptor, bool(self._listener.path), self._listener.backlog)
+
+
+def most_connections() -> int:
+    """Connections of one listener: they must leave descriptors for everything else."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if limit < 0 else max(16, min(MOST_CONNECTIONS, limit // 8))
+
+
+def hold_silent_connections(descriptor: int) -> None:
+    """Have a listening TCP socket give away connections only when a first byte has come."""
+    with socket.socket(fileno=socket.dup(descriptor)) as listening:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENCE)
 
 
 @dataclass
@@ -97,6 +115,8 @@ class Servers:
         """
         sockets = ListeningSockets.open([listener], 1, private=True)
         ((descriptor, _, _),) = sockets.for_worker(0, 1, {})
+        if not listener.path:
+            hold_silent_connections(descriptor)
         self._sockets.append(sockets)
         self._running.append(self._serve(app, listener, descriptor, tls if listener.ssl else None))
 
