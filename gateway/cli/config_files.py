@@ -125,13 +125,12 @@ def db_import(invocation: Invocation, file: Path) -> None:
 
 def put(draft: Draft, plan: Plan) -> None:
     """Make the changes of a plan in a draft. Raises EntityError."""
-    from gateway.store.integrity import check_integrity
+    from gateway.store.operations import restore
 
     with progress("importing", len(plan.changes)) as advance:
         for change in plan.changes:
             assert change.after is not None, "an import deletes nothing"
-            check_integrity(draft, change.after)
-            draft.put(change.after)
+            restore(draft, change.after)
             advance()
 
 

@@ -74,9 +74,11 @@ class Collection(Generic[E]):
         return self._decode(answer.json())
 
     @operation
-    def upsert(self, key: str, values: Values | None = None) -> Steps[E]:
+    def upsert(
+        self, key: str, values: Values | None = None, *, query: Mapping[str, str] | None = None
+    ) -> Steps[E]:
         """Make or replace the entity with that key (PUT): fields that are not given get their defaults."""
-        answer = yield from self._call(json_call("PUT", self.path_of(key), dict(values or {})))
+        answer = yield from self._call(json_call("PUT", self.path_of(key), dict(values or {}), query))
         return self._decode(answer.json())
 
     @operation

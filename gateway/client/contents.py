@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from gateway.client.clients import AdminClient
 from gateway.client.collections import BlockingCollection, Document
 from gateway.client.errors import NotFound, NotUnderstood
 from gateway.entities.catalogue import ENTITY_TYPES
+from gateway.entities.expiry import Expiring
 from gateway.entities.record import Entity, shape_of
 from gateway.store.configuration import EMPTY_HASH, Configuration
 
@@ -69,6 +71,9 @@ def _read_type(admin: AdminClient, kind: type[Entity], before: list[Entity]) -> 
 
 
 def _entity(kind: type[Entity], document: Document) -> Entity:
+    ttl = document.get("ttl")
+    if ttl is not None and issubclass(kind, Expiring):
+        document = {**document, "expires_at": round(time.time() + ttl, 3)}
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:

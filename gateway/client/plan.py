@@ -97,8 +97,8 @@ def differences(before: Entity, after: Entity) -> dict[str, tuple[Any, Any]]:
         values = old.get(name), new.get(name)
         if name in STAMPS or values[0] == values[1]:
             continue
-        if name == "ttl" and None not in values:
-            continue  # what is shown is the time that is left of what was given
+        if name == "expires_at" and None not in values:
+            continue  # a file may say how long from now, whenever it is read
         found[name] = values
     return found
 

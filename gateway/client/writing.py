@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from gateway.client.clients import AdminClient
 from gateway.client.contents import collection_of, is_nested_only
 from gateway.client.errors import ClientError
 from gateway.client.plan import Action, Change, Plan, describe
+from gateway.entities.expiry import Expiring, time_left
 from gateway.entities.record import shape_of
 from gateway.store.export import declarative_form, export_declarative
 
@@ -60,7 +62,8 @@ def _make(admin: AdminClient, change: Change) -> None:
     elif change.action is Action.CREATE and is_nested_only(type(entity)):
         collection.create(_fields(change))  # Kong makes none of these by PUT
     else:
-        collection.upsert(entity.id, _fields(change))
+        hashed = bool(type(entity).hashed) and not change.given_secrets
+        collection.upsert(entity.id, _fields(change), query={"_transform": "false"} if hashed else None)
 
 
 def _fields(change: Change) -> dict[str, Any]:
@@ -70,4 +73,8 @@ def _fields(change: Change) -> dict[str, Any]:
     for name in shape_of(type(entity)).foreign:
         if form[name] is not None:
             form[name] = {"id": form[name]}
+    if isinstance(entity, Expiring):
+        # Kong knows only the life that is left.
+        form.pop("expires_at", None)
+        form["ttl"] = time_left(entity, time.time())
     return form

@@ -42,12 +42,20 @@ def update(draft: Draft, entity: Entity, values: Mapping[str, Any]) -> Entity:
     return _write(draft, type(entity), written, entity, partial(check_change, entity))
 
 
-def replace(draft: Draft, kind: type[Entity], key: Mapping[str, str], values: Mapping[str, Any]) -> Entity:
+def replace(
+    draft: Draft,
+    kind: type[Entity],
+    key: Mapping[str, str],
+    values: Mapping[str, Any],
+    *,
+    already_hashed: bool = False,
+) -> Entity:
     """Add or replace the entity that `key` names (PUT): `{"id": …}`, or `{"name": …}` or another unique
     field, or the fields that are unique together (`{"consumer": id, "group": …}`).
 
     What is not in `values` gets its default, the time at which it was made included. The key wins over
-    `values`; an entity that is found by another key than its id keeps its id.
+    `values`; an entity that is found by another key than its id keeps its id. `already_hashed`: secrets in
+    `values` are in the form that is stored.
     """
     foreign = shape_of(kind).foreign
     present = _holder(draft, kind, key)
@@ -55,7 +63,15 @@ def replace(draft: Draft, kind: type[Entity], key: Mapping[str, str], values: Ma
     written.update({name: {"id": text} if name in foreign else text for name, text in key.items()})
     if present is not None:
         written["id"] = present.id
-    return _write(draft, kind, written, present, partial(check_entity, kind))
+    return _write(draft, kind, written, present, partial(check_entity, kind), already_hashed)
+
+
+def restore(draft: Draft, entity: Entity) -> None:
+    """Put an entity in the form that is stored, as an import does: only what holds between entities is looked
+    at."""
+    for one in check_integrity(draft, entity, time.time()):
+        remove(draft, one)
+    draft.put(entity)
 
 
 def remove(draft: Draft, entity: Entity) -> None:
@@ -95,6 +111,7 @@ def _write(
     written: dict[str, Any],
     present: Entity | None,
     checked: Callable[[Mapping[str, Any]], tuple[dict[str, Any], dict[Any, Errors]]],
+    already_hashed: bool = False,
 ) -> Entity:
     """Put the entity that `written` makes in the place of `present`; `checked` validates what was written and
     gives the values of all fields. Nothing is changed before everything is found to be right."""
@@ -109,10 +126,9 @@ def _write(
         holder = draft.get(kind.type_name, identifier)
         if holder is not None and not is_expired(holder, now):
             raise primary_key_violation(identifier)
-    entity = _built(kind, clean, written, now)
-    for one in check_integrity(draft, entity, now):
-        remove(draft, one)
-    draft.put(entity)
+    hashes = not already_hashed and any(name in written for name in kind.hashed)
+    entity = _built(kind, clean, now, hashes)
+    restore(draft, entity)
     names.write(draft, entity, now)
     return entity
 
@@ -127,12 +143,12 @@ def _holder(draft: Draft, kind: type[Entity], key: Mapping[str, str]) -> Entity 
     return None if found is not None and is_expired(found, time.time()) else found
 
 
-def _built(kind: type[Entity], clean: dict[str, Any], written: Mapping[str, Any], now: float) -> Entity:
-    """The entity of valid values, in the form that is stored; `written`: the fields the client gave."""
+def _built(kind: type[Entity], clean: dict[str, Any], now: float, hashes: bool) -> Entity:
+    """The entity of valid values, in the form that is stored; `hashes`: its secrets have to be hashed."""
     kind.transform(clean)
     clean.setdefault("id", str(uuid.uuid4()))
     clean.pop("updated_at", None)
     shape_of(kind).complete(clean, now)
-    if any(name in written for name in kind.hashed):
+    if hashes:
         kind.hash_secrets(clean)
     return kind(**clean)
