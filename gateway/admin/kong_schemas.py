@@ -33,13 +33,14 @@ def plugin_schema(definition: PluginDefinition) -> Attributes:
     """What `/schemas/plugins/{name}` shows: the fields in which the plugin differs from others."""
     from gateway.entities.plugins import Plugin
 
-    general = shape_of(Plugin).fields
+    general = shape_of(Plugin).foreign
     fields: list[Attributes] = [
         {"config": group_attributes(Group("", required=True, record=definition.config))}
     ]
     for name in ("route", "service", "consumer"):
         if name not in definition.scopes:
-            fields.append({name: {**field_attributes(general[name]), "eq": None}})
+            reference = general[name].reference
+            fields.append({name: {"type": Foreign.kind, "reference": reference, "eq": None}})
     protocols = list(definition.protocols)
     elements = {"type": "string", "required": True, "one_of": protocols}
     fields.append(
@@ -84,8 +85,12 @@ def field_attributes(field: Field, default: object = None) -> Attributes:
         if value := getattr(field, name, None):
             attributes[name] = msgspec.to_builtins(value)
     attributes.update(kind_attributes(field))
-    if default is not None and not (isinstance(field, Group) and not field.declares_default):
-        attributes["default"] = without_nulls(msgspec.to_builtins(default))
+    if isinstance(field, Group):
+        if default is not None and field.declares_default:
+            shown = without_nulls(msgspec.to_builtins(default))
+            attributes["default"] = {name: shown[name] for name in shown if name not in field.default_without}
+    elif default is not None:
+        attributes["default"] = msgspec.to_builtins(default)
     elif field.null_default:
         attributes["default"] = None
     return attributes

@@ -20,7 +20,11 @@ ENTITY = "@entity"
 
 
 class RecordCheck(Protocol):
-    """A rule over several fields of a record."""
+    """A rule over several fields of a record.
+
+    One with the attribute `sources` (names of fields) is not asked again when none of these is changed: what
+    was true once may not be so for ever, such as that a certificate has not expired.
+    """
 
     def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
         """Look at `values` (valid ones cleaned, defaults filled in) and add to `errors` what is wrong."""
@@ -81,6 +85,8 @@ class Entity(Record, frozen=True, kw_only=True):
     """The unique field that may stand for the id in paths and references."""
     cache_key: ClassVar[tuple[str, ...]] = ()
     """The fields that together are unique; Kong derives declarative ids from them."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """The shorthands that are options of a write to Kong: what is wrong with them has a code of its own."""
     hashed: ClassVar[tuple[str, ...]] = ()
     """The fields that, when they are written, have secrets hashed (see `hash_secrets`)."""
     admin_paths: ClassVar[AdminPaths] = AdminPaths()
@@ -107,6 +113,11 @@ class Entity(Record, frozen=True, kw_only=True):
     @classmethod
     def hash_secrets(cls, values: dict[str, Any]) -> None:
         """Replace secrets in valid `values` (in place) by the hashes that are stored."""
+
+    @classmethod
+    def tell(cls, errors: dict[Any, Errors]) -> dict[Any, Errors]:
+        """The errors of a write. Kong words some otherwise than those of a file."""
+        return errors
 
     @classmethod
     def check_related(cls, values: Mapping[str, Any], others: Surroundings) -> dict[Any, Errors]:
@@ -195,7 +206,9 @@ class Shape:
             else:
                 errors[name] = texts.REQUIRED
         for check in self.checks:
-            check.run(whole, errors)
+            sources = getattr(check, "sources", ())
+            if not sources or any(name in values for name in sources):
+                check.run(whole, errors)
         return whole, errors
 
     def complete(self, clean: dict[str, Any], now: float) -> None:
@@ -226,6 +239,8 @@ class Group(Field):
     record: type[Record]
     declares_default: bool = False
     """Kong's schema has a default for the record as a whole; else it follows from those of its fields."""
+    default_without: tuple[str, ...] = ()
+    """Fields that this default does not mention."""
 
     kind = "record"
 

@@ -251,6 +251,7 @@ class Upstream(Entity, frozen=True, kw_only=True):
             "How the health of targets is found out.",
             required=True,
             declares_default=True,
+            default_without=("threshold",),
             record=HealthChecks,
         ),
     ] = msgspec.field(default_factory=HealthChecks)
