@@ -100,13 +100,10 @@ class CertificateNaming(Naming):
     ) -> tuple[dict[str, str], dict[str, Any]] | None:
         if UUID.fullmatch(text):
             return super().replacement(view, text, parent, values)
-        values = dict(values)
-        snis = values.get("snis")
-        if snis is None or (isinstance(snis, list) and text not in snis):
-            values["snis"] = [text, *(snis or ())]
         sni = view.find_unique("snis", "name", text)
+        # As in Kong, a new certificate does not get the server name by which it was asked for.
         identifier = str(uuid.uuid4()) if sni is None else sni.certificate.id  # type: ignore[attr-defined]
-        return {"id": identifier}, values
+        return {"id": identifier}, dict(values)
 
 
 class GroupNaming(Naming):
