@@ -54,13 +54,7 @@ def current_position(connection: Connection) -> Position:
 
 def append(connection: Connection, known: Position, following: Position, changes: Changes) -> None:
     """Note a commit. Raises NewerState."""
-    entries = [
-        (type_name, identifier, None if entity is None else document_of(entity))
-        for (type_name, identifier), entity in changes.items()
-    ]
-    text: str | None = None
-    if sum(len(document or "") for _, _, document in entries) <= LARGEST_ENTRIES:
-        text = msgspec.json.encode(entries).decode()
+    text = _entries_of(changes)
     moved = connection.execute(
         update(STATE)
         .where(STATE.c.sequence == known.sequence, STATE.c.hash == known.hash)
@@ -71,6 +65,18 @@ def append(connection: Connection, known: Position, following: Position, changes
     connection.execute(insert(CHANGES).values(sequence=following.sequence, hash=following.hash, entries=text))
     if following.sequence % PRUNING_INTERVAL == 0:
         connection.execute(CHANGES.delete().where(CHANGES.c.sequence <= following.sequence - KEPT_COMMITS))
+
+
+def _entries_of(changes: Changes) -> str | None:
+    entries: list[Entry] = []
+    size = 0
+    for (type_name, identifier), entity in changes.items():
+        document = None if entity is None else document_of(entity)
+        size += len(identifier) + len(document or "")
+        if size > LARGEST_ENTRIES:
+            return None
+        entries.append((type_name, identifier, document))
+    return msgspec.json.encode(entries).decode()
 
 
 def entries_since(connection: Connection, known: Position, newest: Position) -> list[Entry] | None:

@@ -22,6 +22,9 @@ from gateway.store.sql.database import driver_text
 
 LOCK_PATIENCE = 30.0
 """seconds that one process waits for another one's transaction"""
+CACHE_KIB = 64 * 1024
+"""Most memory for pages of the file, in KiB. An import of 100,000 entities needs their indexes at once; what
+it used is given back."""
 FILE_MODE = 0o600
 
 
@@ -100,6 +103,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except BaseException:
             connection.close()
             raise

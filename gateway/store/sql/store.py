@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from gateway.garbage import collection_paused
 from gateway.store.batches import run_batch
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
@@ -75,7 +76,7 @@ class SqlStore:
 
     def open(self) -> Configuration:
         """Connect and load. Raises StoreError."""
-        with self._using:
+        with self._using, collection_paused():
             try:
                 self._load()
             except SQLAlchemyError as error:
@@ -117,7 +118,7 @@ class SqlStore:
 
     def transact(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Run operations and commit those that were not refused. Raises StoreUnavailable."""
-        with self._using:
+        with self._using, collection_paused():
             try:
                 return self._transact(operations)
             except StoreUnavailable:
@@ -211,7 +212,7 @@ class SqlStore:
 
     def catch_up(self) -> bool:
         """Take over what others wrote. True when there was something. Raises StoreUnavailable."""
-        with self._using:
+        with self._using, collection_paused():
             self._require_attempt()
             before = self._position
             try:
