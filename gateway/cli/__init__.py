@@ -123,11 +123,17 @@ def version(every: bool) -> None:
 @app.command()
 @with_settings
 @click.option("--backend-port", default=9080, show_default=True, help="Port of the demo backend.")
-def quickstart(invocation: Invocation, backend_port: int) -> None:
-    """Try it out: a gateway with examples/quickstart.yml and a demo backend, until Ctrl-C."""
+@click.option(
+    "--fresh", is_flag=True, help="Forget what was configured before; begin with the example again."
+)
+def quickstart(invocation: Invocation, backend_port: int, fresh: bool) -> None:
+    """Try it out: a gateway and a demo backend, until Ctrl-C.
+
+    At the first start examples/quickstart.yml is imported; what is configured then is kept in the prefix.
+    """
     from gateway.cli import demonstration
 
-    demonstration.quickstart(invocation, backend_port)
+    demonstration.quickstart(invocation, backend_port, fresh)
 
 
 for command in administration.COMMANDS:

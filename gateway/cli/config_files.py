@@ -16,6 +16,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.client.plan import Plan
+    from gateway.store import Parsed
     from gateway.store.draft import Draft
     from gateway.store.sql.store import SqlStore
 
@@ -102,36 +103,37 @@ def parse(file: Path) -> None:
 def db_import(invocation: Invocation, file: Path) -> None:
     """Merge a file into the database, in one transaction."""
     settings = settings_with_database(invocation, "db_import", "gateway reload, or POST it to /config.")
-    from gateway.client.plan import Action, make_plan
-    from gateway.store.interface import Operation
+    from gateway.client.plan import Action
 
     wanted = read_file(file, "Failed parsing:")
     print("parse successful, beginning import")
-
-    def merge(draft: Draft) -> Plan:
-        plan = make_plan(draft.base, wanted)
-        put(draft, plan)
-        return plan
-
     with opened_store(settings) as store:
-        (outcome,) = store.transact([Operation("create or update", "", merge)])
-    if outcome.error is not None:
-        fail(f"Failed importing: {outcome.error}", "Nothing was changed.")
-    plan = outcome.result
+        plan = merge(store, wanted)
     same = len(wanted.configuration) - len(plan.changes)
     counts = f"{plan.count(Action.CREATE)} created, {plan.count(Action.UPDATE)} updated, {same} unchanged"
     print(f"import successful ({counts})")
 
 
-def put(draft: Draft, plan: Plan) -> None:
-    """Make the changes of a plan in a draft. Raises EntityError."""
+def merge(store: SqlStore, wanted: Parsed) -> Plan:
+    """Create and update entities in one transaction; what cannot be made ends the command."""
+    from gateway.client.plan import make_plan
+    from gateway.store.interface import Operation
     from gateway.store.operations import restore
 
-    with progress("importing", len(plan.changes)) as advance:
-        for change in plan.changes:
-            assert change.after is not None, "an import deletes nothing"
-            restore(draft, change.after)
-            advance()
+    def run(draft: Draft) -> Plan:
+        plan = make_plan(draft.base, wanted)
+        with progress("importing", len(plan.changes)) as advance:
+            for change in plan.changes:
+                assert change.after is not None, "a merge deletes nothing"
+                restore(draft, change.after)
+                advance()
+        return plan
+
+    (outcome,) = store.transact([Operation("create or update", "", run)])
+    if outcome.error is not None:
+        fail(f"Failed importing: {outcome.error}", "Nothing was changed.")
+    plan: Plan = outcome.result
+    return plan
 
 
 def db_export(invocation: Invocation, file: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.options import Invocation, fail, with_settings
+from gateway.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from gateway.client import AdminClient
@@ -114,7 +115,7 @@ def _trust(target: Target, settings: "Settings") -> bool | ssl.SSLContext:
             return ssl.create_default_context(cafile=target.ca_file)
         except OSError as error:
             fail(f"the certificates {target.ca_file} cannot be used: {error}")
-    own = settings.admin_ssl_cert or settings.prefix / "ssl" / "admin.crt"
+    own = settings.admin_ssl_cert or RunDirectory(settings.prefix).ssl / "admin-default.crt"
     if target.url or not own.is_file():
         return True
     context = ssl.create_default_context(cafile=str(own))
