@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ARRAY, Connection, Executable, Table, bindparam, cast, func, insert, select, update
+from sqlalchemy import Connection, Executable, Table, bindparam, column, func, insert, select, text, update
 
 from gateway.entities.record import Entity, shape_of
 from gateway.store.changes import Changes
@@ -133,17 +133,20 @@ def execute_many(connection: Connection, statement: Executable, rows: Sequence[d
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows, all of them with the same columns."""
-    if connection.dialect.name != "postgresql" or len(rows) == 1:
+    if connection.dialect.name != "postgresql" or len(rows) < 2:
         execute_many(connection, insert(table), rows)
         return
-    # One statement with an array for each column: ten times as fast as a statement for each row.
+    # One statement with all rows as one document: many times as fast as a statement for each row.
+    columns = [column(name, table.c[name].type) for name in rows[0]]
+    source = (
+        func.json_to_recordset(text("CAST(:rows AS json)"))
+        .table_valued(*columns)
+        .render_derived(name="source", with_types=True)
+    )
+    statement = insert(table).from_select(list(rows[0]), select(*source.c))
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = rows[start : start + ROWS_AT_ONCE]
-        arrays = {name: [row[name] for row in part] for name in part[0]}
-        columns = [
-            func.unnest(cast(bindparam(name), ARRAY(table.c[name].type))).label(name) for name in arrays
-        ]
-        connection.execute(insert(table).from_select(list(arrays), select(*columns)), arrays)
+        part = msgspec.json.encode(rows[start : start + ROWS_AT_ONCE]).decode()
+        connection.execute(statement, {"rows": part})
 
 
 def _named(rows: set[Any], names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
