@@ -34,9 +34,18 @@ if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
 
 
-def shown(entity: Entity, view: View) -> dict[str, Any]:
-    """The Admin API's form of an entity, now."""
-    return admin_form(entity, view, time.time())
+class Handlers:
+    """What all of them have in common."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+
+    def _shown(self, entity: Entity, view: View) -> dict[str, Any]:
+        """The Admin API's form of an entity, now."""
+        form = admin_form(entity, view, time.time())
+        if self._plane.store.kind == "off" and form.get("ttl", ...) is None:
+            del form["ttl"]  # Kong shows it only where a database can enforce it
+        return form
 
 
 async def values_of(
@@ -59,24 +68,24 @@ def known_values(entity: Entity) -> dict[str, Any]:
     return {name: getattr(entity, name) for name in shape_of(type(entity)).fields}
 
 
-class CollectionHandlers:
+class CollectionHandlers(Handlers):
     """`/E` and `/E/{e}`."""
 
     def __init__(self, plane: ControlPlane, kind: type[Entity]) -> None:
-        self._plane = plane
+        super().__init__(plane)
         self._kind = kind
         self._type = kind.type_name
         self._naming = naming_of(kind)
 
     async def list(self, request: Request) -> Response:
         configuration = await self._plane.fresh()
-        return json_response(200, await collection_page(request, configuration, self._kind))
+        return json_response(200, await collection_page(request, configuration, self._kind, self._shown))
 
     async def create(self, request: Request) -> Response:
         values = await values_of(request, self._plane, self._kind)
 
         def run(draft: Draft) -> dict[str, Any]:
-            return shown(create(draft, self._kind, values), draft)
+            return self._shown(create(draft, self._kind, values), draft)
 
         return json_response(201, await self._plane.write(Operation("create", self._type, run)))
 
@@ -85,7 +94,7 @@ class CollectionHandlers:
         entity = self._naming.find(configuration, request.path_params[self._type])
         if entity is None:
             raise NotThere
-        return json_response(200, shown(entity, configuration))
+        return json_response(200, self._shown(entity, configuration))
 
     async def update(self, request: Request) -> Response:
         name = request.path_params[self._type]
@@ -95,7 +104,7 @@ class CollectionHandlers:
             entity = self._naming.find(draft, name)
             if entity is None:
                 raise self._naming.missing(name)
-            return shown(update(draft, entity, values), draft)
+            return self._shown(update(draft, entity, values), draft)
 
         by = self._naming.by(name)
         return json_response(200, await self._plane.write(Operation("update", self._type, run, by)))
@@ -110,7 +119,7 @@ class CollectionHandlers:
             written = self._naming.replacement(draft, name, None, values)
             if written is None:
                 raise NotThere
-            return shown(replace(draft, self._kind, *written, already_hashed=already_hashed), draft)
+            return self._shown(replace(draft, self._kind, *written, already_hashed=already_hashed), draft)
 
         by = self._naming.by(name)
         return json_response(200, await self._plane.write(Operation("create or update", self._type, run, by)))
@@ -127,12 +136,12 @@ class CollectionHandlers:
         return Response(status_code=204)
 
 
-class ChildHandlers:
+class ChildHandlers(Handlers):
     """`/P/{p}/E` and `/P/{p}/E/{e}`: those that refer to an entity."""
 
     def __init__(self, plane: ControlPlane, parent: type[Entity], kind: type[Entity], field: str) -> None:
         """`field`: with which the children refer to the parent."""
-        self._plane = plane
+        super().__init__(plane)
         self._parents = naming_of(parent)
         self._kind = kind
         self._type = kind.type_name
@@ -160,27 +169,27 @@ class ChildHandlers:
     async def list(self, request: Request) -> Response:
         configuration = await self._plane.fresh()
         parent = self._parent(configuration, request)
-        return json_response(200, children_page(request, configuration, self._kind, parent))
+        return json_response(200, children_page(request, configuration, self._kind, parent, self._shown))
 
     async def create(self, request: Request) -> Response:
         values = await values_of(request, self._plane, self._kind)
 
         def run(draft: Draft) -> dict[str, Any]:
             parent = self._parent(draft, request)
-            return shown(create(draft, self._kind, {**values, self._field: {"id": parent.id}}), draft)
+            return self._shown(create(draft, self._kind, {**values, self._field: {"id": parent.id}}), draft)
 
         return json_response(201, await self._plane.write(Operation("create", self._type, run)))
 
     async def show(self, request: Request) -> Response:
         configuration = await self._plane.fresh()
-        return json_response(200, shown(self._child(configuration, request), configuration))
+        return json_response(200, self._shown(self._child(configuration, request), configuration))
 
     async def update(self, request: Request) -> Response:
         name = request.path_params[self._type]
         values = await values_of(request, self._plane, self._kind, name)
 
         def run(draft: Draft) -> dict[str, Any]:
-            return shown(update(draft, self._child(draft, request), values), draft)
+            return self._shown(update(draft, self._child(draft, request), values), draft)
 
         by = self._naming.by(name)
         return json_response(200, await self._plane.write(Operation("update", self._type, run, by)))
@@ -197,7 +206,7 @@ class ChildHandlers:
             )
             if written is None or (present is not None and not self._belongs(present, parent)):
                 raise NotThere
-            return shown(replace(draft, self._kind, *written), draft)
+            return self._shown(replace(draft, self._kind, *written), draft)
 
         by = self._naming.by(name)
         return json_response(200, await self._plane.write(Operation("create or update", self._type, run, by)))
@@ -211,11 +220,11 @@ class ChildHandlers:
         return Response(status_code=204)
 
 
-class ReferenceHandlers:
+class ReferenceHandlers(Handlers):
     """`/E/{e}/F`: the entity that a field of another one refers to."""
 
     def __init__(self, plane: ControlPlane, kind: type[Entity], field: str) -> None:
-        self._plane = plane
+        super().__init__(plane)
         self._naming = naming_of(kind)
         self._field = field
         self._type = shape_of(kind).foreign[field].reference
@@ -236,7 +245,7 @@ class ReferenceHandlers:
 
     async def show(self, request: Request) -> Response:
         configuration = await self._plane.fresh()
-        form = shown(self._referred(configuration, request), configuration)
+        form = self._shown(self._referred(configuration, request), configuration)
         # Kong does not look up the names of children here.
         return json_response(200, {**form, **dict.fromkeys(self._kind.shorthands.keys() & form.keys())})
 
@@ -244,7 +253,7 @@ class ReferenceHandlers:
         values = await values_of(request, self._plane, self._kind)
 
         def run(draft: Draft) -> dict[str, Any]:
-            return shown(update(draft, self._referred(draft, request), values), draft)
+            return self._shown(update(draft, self._referred(draft, request), values), draft)
 
         return json_response(200, await self._plane.write(Operation("update", self._type, run)))
 
@@ -258,7 +267,7 @@ class ReferenceHandlers:
             referred = replace(draft, self._kind, {"id": identifier}, values)
             if reference is None:
                 update(draft, referring, {self._field: {"id": identifier}})
-            return shown(referred, draft)
+            return self._shown(referred, draft)
 
         return json_response(200, await self._plane.write(Operation("create or update", self._type, run)))
 

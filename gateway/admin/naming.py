@@ -6,11 +6,13 @@ names; within a consumer an ACL goes by its group; within an upstream a target g
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.entities import texts
+from gateway.entities.expiry import is_expired
 from gateway.entities.fields import UUID
 from gateway.entities.hosts import InvalidHost, format_host, parse_host
 from gateway.entities.record import Entity, Surroundings, shape_of
@@ -64,7 +66,11 @@ class Naming:
         return {self.kind.endpoint_key: text}
 
     def find(self, view: View, text: str, parent: Entity | None = None) -> Entity | None:
-        """The entity that a text names. Raises EntityError as `key` does."""
+        """The entity that a text names, unless its time is over. Raises EntityError as `key` does."""
+        found = self._look_up(view, text, parent)
+        return None if found is None or is_expired(found, time.time()) else found
+
+    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
         ((field, value),) = self.key(text).items()
         if field == "id":
             return view.get(self.kind.type_name, value)
@@ -87,9 +93,9 @@ class CertificateNaming(Naming):
     def by(self, text: str) -> str | None:
         return None
 
-    def find(self, view: View, text: str, parent: Entity | None = None) -> Entity | None:
+    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
         if UUID.fullmatch(text):
-            return super().find(view, text)
+            return super()._look_up(view, text, parent)
         sni = view.find_unique("snis", "name", text)
         if sni is None:
             raise NotThere("SNI not found")
@@ -112,9 +118,9 @@ class GroupNaming(Naming):
     def by(self, text: str) -> str | None:
         return None
 
-    def find(self, view: View, text: str, parent: Entity | None = None) -> Entity | None:
+    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
         if parent is None or UUID.fullmatch(text):
-            return super().find(view, text)
+            return super()._look_up(view, text, parent)
         return view.find_combination(self.kind.type_name, ("consumer", "group"), (parent.id, text))
 
     def replacement(
@@ -131,7 +137,7 @@ class TargetNaming(Naming):
     def by(self, text: str) -> str | None:
         return None
 
-    def find(self, view: View, text: str, parent: Entity | None = None) -> Entity | None:
+    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
         if UUID.fullmatch(text):
             return view.get(self.kind.type_name, text.lower())
         try:
