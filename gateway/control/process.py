@@ -19,9 +19,9 @@ from gateway.run_directory import RunDirectory, read_json, write_json
 from gateway.settings import Settings, SettingsError
 from gateway.status.app import status_app
 from gateway.store import DeclarativeError, LoadMemory
-from gateway.store.interface import Store, StoreError
+from gateway.store.interface import StoreError
 from gateway.store.read_only import ReadOnlyStore
-from gateway.store.source import DeclarativeSource
+from gateway.store.stores import make_store
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState
 
@@ -292,8 +292,3 @@ class ControlProcess:
             reopen_log(self._handler.error_log.fd, self._settings.proxy_error_log)
         except OSError as error:
             log.error("cannot reopen %s: %s", self._settings.proxy_error_log, error.strerror)
-
-
-def make_store(settings: Settings, memory: LoadMemory) -> Store:
-    """The store that the settings name; `memory`: of the declarative texts that were loaded."""
-    return ReadOnlyStore(DeclarativeSource.from_settings(settings), memory)
