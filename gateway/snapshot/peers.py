@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from gateway.entities.hosts import HostKind, kind_of_host, parse_host
@@ -12,6 +13,7 @@ from gateway.entities.targets import DEFAULT_PORT, Target
 from gateway.entities.upstreams import Upstream
 from gateway.garbage import collection_paused
 from gateway.snapshot.resolution import Resolution, ResolutionState, ResolvedAddress
+from gateway.snapshot.target_health import Marks, TargetHealth, address_of, is_checked, serves
 from gateway.store.configuration import Configuration
 from native.snapshot import PeersBuilder, PeerSetState, PreparedPeerSet
 
@@ -30,6 +32,7 @@ STATES = {
     ResolutionState.ERROR: PeerSetState.PEERS_RESOLVE_ERROR,
 }
 PENDING = Resolution(ResolutionState.PENDING)
+NO_MARKS: Marks = MappingProxyType({})
 
 
 class PeerEntry(NamedTuple):
@@ -110,7 +113,9 @@ class PeersCompiler:
     The result is the same as without anything kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, health: TargetHealth | None = None) -> None:
+        """`health`: which addresses get no turns."""
+        self._health = health
         # Key of a set -> what it was made from (compared by identity, then by value) and what became of it.
         self._sets: dict[str, tuple[tuple[object, ...], PreparedPeerSet]] = {}
 
@@ -149,6 +154,7 @@ class PeersCompiler:
         resolutions: Mapping[str, Resolution],
         known: Mapping[str, tuple[tuple[object, ...], PreparedPeerSet]],
     ) -> None:
+        unhealthy = self._health.marks if self._health else NO_MARKS
         with_tls = {service.host for service in services if service.protocol in WITH_TLS}
         targets: dict[str, list[Target]] = {}
         for target in _targets(configuration):
@@ -157,13 +163,14 @@ class PeersCompiler:
         for upstream in _upstreams(configuration):
             own = targets.get(upstream.id, [])
             answers = [_resolve(_parse_host(target.target).host, resolutions) for target in own]
-            source = (upstream, own, answers)
+            marks = {target.id: unhealthy[target.id] for target in own if target.id in unhealthy}
+            source = (upstream, own, answers, marks)
             protocols = ("http", "https") if upstream.name in with_tls else ("http",)
             for protocol in protocols:
                 key = f"upstream:{upstream.name}" + (":tls" if protocol in WITH_TLS else "")
                 found = known.get(key)
                 if found is None or found[0] != source:
-                    found = (source, upstream_set(key, upstream, own, answers, protocol))
+                    found = (source, upstream_set(key, upstream, own, answers, protocol, marks))
                 self._sets[key] = found
 
 
@@ -189,26 +196,64 @@ def host_set(key: str, service: Service, resolution: Resolution) -> PreparedPeer
     return _peer_set(key, service.host, STATES[resolution.state], peers)
 
 
+class TargetAddress(NamedTuple):
+    """Where requests to a target go."""
+
+    ip: str
+    port: int
+    weight: int
+
+
+def target_addresses(target: Target, resolution: Resolution) -> list[TargetAddress]:
+    """The addresses of a target: every one has the target's weight, as in Kong, unless SRV records say
+    otherwise.
+    """
+    host = _parse_host(target.target)
+    return [
+        TargetAddress(
+            address.ip,
+            address.port or host.port or DEFAULT_PORT,
+            (target.weight or 0) if address.weight is None else max(address.weight, 1),
+        )
+        for address in _in_order(resolution)
+    ]
+
+
+def target_resolution(target: Target, resolutions: Mapping[str, Resolution]) -> Resolution:
+    """What is known of the host of a target."""
+    return _resolve(_parse_host(target.target).host, resolutions)
+
+
 def upstream_set(
-    key: str, upstream: Upstream, targets: Sequence[Target], answers: Sequence[Resolution], protocol: str
+    key: str,
+    upstream: Upstream,
+    targets: Sequence[Target],
+    answers: Sequence[Resolution],
+    protocol: str,
+    unhealthy: Marks = NO_MARKS,
 ) -> PreparedPeerSet:
-    """The set of an upstream: every address of a target has the target's weight, as in Kong.
+    """The set of an upstream, without unhealthy addresses; nothing when too little of its weight is healthy.
 
     `targets` are those with a weight, `answers` what is known of their names.
     """
     peers = []
+    total = available = 0
     state = PeerSetState.PEERS_NO_TARGETS
     for target, resolution in zip(targets, answers, strict=True):
         host = _parse_host(target.target)
         if resolution.state is ResolutionState.PENDING:
             state = PeerSetState.PEERS_PENDING
-        for address in _in_order(resolution):
-            port = address.port or host.port or DEFAULT_PORT
+        marked = unhealthy.get(target.id, frozenset()) if is_checked(upstream) else frozenset()
+        for ip, port, weight in target_addresses(target, resolution):
+            total += weight
+            if marked and address_of(ip, port) in marked:
+                continue
+            available += weight
             peers.append(
                 PeerEntry(
-                    _packed(address.ip),
+                    _packed(ip),
                     port,
-                    (target.weight or 0) if address.weight is None else max(address.weight, 1),
+                    weight,
                     # Kong appends the port even to a host_header that has one
                     _with_port(upstream.host_header, port, protocol)
                     if upstream.host_header
@@ -216,6 +261,8 @@ def upstream_set(
                     target.target,
                 )
             )
+    if is_checked(upstream) and total and not serves(upstream, available, total):
+        peers, state = [], PeerSetState.PEERS_NO_TARGETS
     return _peer_set(key, upstream.name, PeerSetState.PEERS_READY if peers else state, peers)
 
 
