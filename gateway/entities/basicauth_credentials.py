@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from gateway.entities.fields import Foreign, Reference, Text
-from gateway.entities.record import AdminPaths, CreatedAt, Entity
+from gateway.entities import texts
+from gateway.entities.fields import Errors, Foreign, Reference, Text
+from gateway.entities.record import AdminPaths, CreatedAt, Entity, RecordCheck
+from gateway.entities.record_checks import add_entity_error
+
+
+class PasswordOfConsumer:
+    """A password is hashed with the id of its consumer."""
+
+    def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
+        if values.get("password") is not None and values.get("consumer") is None:
+            add_entity_error(errors, texts.all_or_none_of(("password", "consumer.id")))
 
 
 class BasicAuthCredential(Entity, frozen=True, kw_only=True):
@@ -16,6 +27,7 @@ class BasicAuthCredential(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "basicauth_credential"
     endpoint_key: ClassVar[str | None] = "username"
     cache_key: ClassVar[tuple[str, ...]] = ("username",)
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (PasswordOfConsumer(),)
     hashed: ClassVar[tuple[str, ...]] = ("password",)
     admin_paths: ClassVar[AdminPaths] = AdminPaths(collection="basic-auths", nested="basic-auth")
 

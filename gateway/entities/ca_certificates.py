@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import ssl
 from typing import Annotated, Any, ClassVar
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway.entities.asymmetric_keys import certificates_of
+from gateway.entities.certificate_checks import Authority, certificate_problem
 from gateway.entities.fields import Text
-from gateway.entities.record import CreatedAt, Entity, UpdatedAt
-from gateway.entities.value_checks import certificate_problem
-
-
-def single_certificate_problem(text: str) -> str | None:
-    """Exactly one PEM certificate that can be decoded."""
-    if problem := certificate_problem(text):
-        return problem
-    if text.count("-----BEGIN ") > 1:
-        return "please submit only one certificate at a time"
-    try:
-        certificate_digest(text)
-    except ValueError:
-        return "invalid certificate: x509.new: bad base64 in the PEM block"
-    return None
+from gateway.entities.record import CreatedAt, Entity, RecordCheck, UpdatedAt
 
 
 def certificate_digest(text: str) -> str:
-    """The SHA-256 of the certificate's DER form, in hex; raises ValueError for a broken PEM block."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text.strip())).hexdigest()
+    """The SHA-256 of a valid certificate's DER form, in hex."""
+    return hashlib.sha256(certificates_of(text)[0].public_bytes(Encoding.DER)).hexdigest()
 
 
 class CaCertificate(Entity, frozen=True, kw_only=True):
@@ -34,10 +23,11 @@ class CaCertificate(Entity, frozen=True, kw_only=True):
 
     type_name: ClassVar[str] = "ca_certificates"
     singular: ClassVar[str] = "ca_certificate"
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (Authority(),)
 
     created_at: CreatedAt
     updated_at: UpdatedAt
-    cert: Annotated[str, Text("The certificate, PEM.", required=True, rule=single_certificate_problem)]
+    cert: Annotated[str, Text("The certificate, PEM.", required=True, rule=certificate_problem)]
     cert_digest: Annotated[str | None, Text("The SHA-256 of the certificate, in hex.", unique=True)] = None
 
     @classmethod

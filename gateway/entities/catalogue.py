@@ -7,6 +7,7 @@ from gateway.entities.basicauth_credentials import BasicAuthCredential
 from gateway.entities.ca_certificates import CaCertificate
 from gateway.entities.certificates import Certificate
 from gateway.entities.consumers import Consumer
+from gateway.entities.expiry import Expiring
 from gateway.entities.fields import Array, Text
 from gateway.entities.hmacauth_credentials import HmacAuthCredential
 from gateway.entities.jwt_secrets import JwtSecret
@@ -14,6 +15,7 @@ from gateway.entities.key_sets import KeySet
 from gateway.entities.keyauth_credentials import KeyAuthCredential
 from gateway.entities.keys import Key
 from gateway.entities.oauth2_credentials import OAuth2Credential
+from gateway.entities.oauth2_tokens import OAuth2Token
 from gateway.entities.plugins import Plugin
 from gateway.entities.record import Entity, shape_of
 from gateway.entities.routes import Route
@@ -45,6 +47,7 @@ ENTITY_TYPES: dict[str, type[Entity]] = {
         HmacAuthCredential,
         Acl,
         OAuth2Credential,
+        OAuth2Token,
     )
 }
 
@@ -69,6 +72,9 @@ def _listed_by() -> dict[str, dict[str, str]]:
 CHILDREN: dict[str, dict[str, str]] = _children()
 """For each type the types that refer to it, and the field they do it with: `CHILDREN["services"]["routes"]`
 is "service"."""
+
+EXPIRING = tuple(name for name, kind in ENTITY_TYPES.items() if issubclass(kind, Expiring))
+"""The types of which some live for a time only."""
 
 LISTED_BY: dict[str, dict[str, str]] = _listed_by()
 """The same for fields that list ids: `LISTED_BY["ca_certificates"]["services"]` is "ca_certificates"."""

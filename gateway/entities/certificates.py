@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
+from gateway.entities.certificate_checks import (
+    DifferentKeyTypes,
+    MatchingKey,
+    certificate_problem,
+    private_key_problem,
+)
 from gateway.entities.child_names import ChildNames
 from gateway.entities.fields import Field, Text
 from gateway.entities.record import CreatedAt, Entity, RecordCheck, UpdatedAt
 from gateway.entities.record_checks import AllOrNoneOf
-from gateway.entities.value_checks import (
-    certificate_problem,
-    private_key_problem,
-    wildcard_server_name_problem,
-)
+from gateway.entities.value_checks import wildcard_server_name_problem
 
 
 class Certificate(Entity, frozen=True, kw_only=True):
@@ -21,7 +23,12 @@ class Certificate(Entity, frozen=True, kw_only=True):
 
     type_name: ClassVar[str] = "certificates"
     singular: ClassVar[str] = "certificate"
-    record_checks: ClassVar[tuple[RecordCheck, ...]] = (AllOrNoneOf(("cert_alt", "key_alt")),)
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (
+        AllOrNoneOf(("cert_alt", "key_alt")),
+        MatchingKey("cert", "key", "certificate does not match key"),
+        MatchingKey("cert_alt", "key_alt", "alternative certificate does not match key"),
+        DifferentKeyTypes(("cert", "cert_alt")),
+    )
     shorthands: ClassVar[Mapping[str, Field]] = {
         "snis": ChildNames(
             "The server names the certificate is for.",

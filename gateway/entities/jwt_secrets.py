@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+from gateway.entities.certificate_checks import public_key_problem
 from gateway.entities.fields import Foreign, Reference, Text
 from gateway.entities.record import AdminPaths, CreatedAt, Entity, RecordCheck
 from gateway.entities.record_checks import Conditional
-from gateway.entities.value_checks import public_key_problem
 
 ALGORITHMS = (
     "HS256",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from gateway.entities.fields import Foreign, Number, Reference, Text
-from gateway.entities.record import AdminPaths, CreatedAt, Entity
+from gateway.entities.expiry import Expiring
+from gateway.entities.fields import Foreign, Reference, Text
+from gateway.entities.record import AdminPaths, CreatedAt
 
-LONGEST_TTL = 100_000_000
 
-
-class KeyAuthCredential(Entity, frozen=True, kw_only=True):
+class KeyAuthCredential(Expiring, frozen=True, kw_only=True):
     """An API key of a consumer."""
 
     type_name: ClassVar[str] = "keyauth_credentials"
@@ -27,8 +26,3 @@ class KeyAuthCredential(Entity, frozen=True, kw_only=True):
         str,
         Text("The key; generated when not given.", required=False, unique=True, auto=True, encrypted=True),
     ]
-    # Kong shows `ttl` only where a database can enforce it.
-    ttl: Annotated[
-        float | None,
-        Number("Seconds until the key expires; needs a database.", between=(0, LONGEST_TTL), extension=True),
-    ] = None

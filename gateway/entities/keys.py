@@ -7,16 +7,20 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from gateway.entities.asymmetric_keys import check_jwk
+from gateway.entities.certificate_checks import MatchingHalves, private_key_problem, public_key_problem
 from gateway.entities.fields import Errors, Foreign, Reference, Text, is_vault_reference
 from gateway.entities.record import CreatedAt, Entity, Group, Record, RecordCheck, UpdatedAt
 from gateway.entities.record_checks import AtLeastOneOf, OnlyOneOrNoneOf, add_entity_error
-from gateway.entities.value_checks import private_key_problem, public_key_problem
 
 
 class PemKeys(Record, frozen=True, kw_only=True):
     """A key pair, or half of one."""
 
-    record_checks: ClassVar[tuple[RecordCheck, ...]] = (AtLeastOneOf(("private_key", "public_key")),)
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (
+        AtLeastOneOf(("private_key", "public_key")),
+        MatchingHalves(),
+    )
 
     private_key: Annotated[
         str | None,
@@ -28,7 +32,9 @@ class PemKeys(Record, frozen=True, kw_only=True):
 
 
 class JwkCheck:
-    """A JSON Web Key is a JSON object whose `kid` is that of the entity (RFC 7517 §4.5)."""
+    """A JSON Web Key is an asymmetric key whose `kid` is that of the entity (RFC 7517 §4.5)."""
+
+    sources = ("jwk", "kid")
 
     def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
         text = values.get("jwk")
@@ -41,7 +47,10 @@ class JwkCheck:
             return
         if not isinstance(jwk, dict) or jwk.get("kid") != values.get("kid"):
             add_entity_error(errors, "kid in jwk.kid must be equal to keys.kid")
-        elif not isinstance(jwk.get("kty"), str):
+            return
+        try:
+            check_jwk(jwk)
+        except ValueError:
             add_entity_error(errors, "could not load JWK, likely not a valid key")
 
 

@@ -45,7 +45,7 @@ class OAuth2Credential(Entity, frozen=True, kw_only=True):
 
     @classmethod
     def hash_secrets(cls, values: dict[str, Any]) -> None:
-        if not values.get("hash_secret"):
+        if not values.get("hash_secret") or values["client_secret"].startswith(HASH_PREFIX):
             return
         salt = secrets.token_bytes(16)
         digest = hashlib.pbkdf2_hmac("sha512", values["client_secret"].encode(), salt, ITERATIONS, 32)

@@ -15,11 +15,13 @@ from gateway.entities.record import (
     Entity,
     Record,
     RecordCheck,
+    Surroundings,
     UpdatedAt,
     shape_of,
     to_kong,
 )
 from gateway.entities.record_checks import add_entity_error
+from gateway.entities.routes import Route
 from gateway.entities.services import PROTOCOLS
 from gateway.entities.value_checks import name_problem
 from gateway.plugins import HTTP_PROTOCOLS, PluginDefinition, find_plugin
@@ -92,6 +94,10 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
+def _serves(route: Entity, protocols: set[str]) -> bool:
+    return isinstance(route, Route) and not protocols.isdisjoint(route.protocols)
+
+
 class Plugin(Entity, frozen=True, kw_only=True):
     """A plugin in use: globally, or for a service, a route, a consumer, or a combination of them."""
 
@@ -130,6 +136,22 @@ class Plugin(Entity, frozen=True, kw_only=True):
         definition = find_plugin(values["name"]) if isinstance(values.get("name"), str) else None
         if definition is not None and values.get("protocols") is None:
             values["protocols"] = list(definition.protocols)
+        return {}
+
+    @classmethod
+    def check_related(cls, values: Mapping[str, Any], others: Surroundings) -> dict[Any, Errors]:
+        """The plugin can meet requests of what it is for."""
+        route, service = values.get("route"), values.get("service")
+        protocols = set(values["protocols"])
+        if route is not None:
+            found = others.get("routes", route.id)
+            if found is not None and not _serves(found, protocols):
+                return {"protocols": "must match the associated route's protocols"}
+        elif service is not None:
+            routes = others.children("routes", "services", service.id)
+            if routes and not any(_serves(one, protocols) for one in routes):
+                text = "must match the protocols of at least one route pointing to this Plugin's service"
+                return {"protocols": text}
         return {}
 
     @classmethod

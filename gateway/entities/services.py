@@ -108,6 +108,8 @@ class Service(Entity, frozen=True, kw_only=True):
             values.setdefault("host", "unknown")
             return {"url": texts.EXPECTED_STRING}
         values.update(fields_of_url(url))
+        # In an update, a URL without a host does not leave the host as it was.
+        values.setdefault("host", None)
         return {}
 
 
@@ -127,7 +129,6 @@ def fields_of_url(url: str) -> dict[str, Any]:
         scheme = "https" if port == 443 else "http"
     fields: dict[str, Any] = {
         "protocol": scheme,
-        "host": None,
         "port": port if port is not None else 443 if scheme == "https" else 80,
         "path": (parts.path if "://" in url or url.startswith("//") else url) or None,
     }

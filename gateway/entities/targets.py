@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from gateway.entities.fields import Foreign, Integer, Number, Reference, Text
+from gateway.entities.fields import Errors, Foreign, Integer, Number, Reference, Text
 from gateway.entities.hosts import InvalidHost, format_host, parse_host
 from gateway.entities.record import AdminPaths, Entity
 
@@ -51,6 +51,13 @@ class Target(Entity, frozen=True, kw_only=True):
     weight: Annotated[
         int | None, Integer("Its share of the requests; 0 takes it out of rotation.", between=(0, 65535))
     ] = 100
+
+    @classmethod
+    def tell(cls, errors: dict[Any, Errors]) -> dict[Any, Errors]:
+        problem = errors.get("target")
+        if isinstance(problem, str) and problem.startswith("Invalid target"):
+            return {**errors, "target": "Invalid target; not a valid hostname or ip address"}
+        return errors
 
     @classmethod
     def transform(cls, values: dict[str, Any]) -> None:

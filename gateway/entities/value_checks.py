@@ -148,22 +148,3 @@ def pem_label(text: str) -> str | None:
     body = text[begin.end() : end].split("\n")
     whole = end >= 0 and any(body) and all(PEM_LINE.fullmatch(line.strip()) for line in body)
     return begin[1] if whole else None
-
-
-def certificate_problem(text: str) -> str | None:
-    """A PEM certificate (one, or a chain), by its outer form."""
-    if (pem_label(text) or "").endswith("CERTIFICATE"):
-        return None
-    return "invalid certificate: x509.new: no PEM block 'CERTIFICATE' found"
-
-
-def private_key_problem(text: str) -> str | None:
-    """A PEM private key, by its outer form."""
-    if (pem_label(text) or "").endswith("PRIVATE KEY"):
-        return None
-    return "invalid key: pkey.new: no PEM block 'PRIVATE KEY' found"
-
-
-def public_key_problem(text: str) -> str | None:
-    """A PEM public key or certificate, by its outer form."""
-    return None if (pem_label(text) or "").endswith(("PUBLIC KEY", "CERTIFICATE")) else "invalid key"

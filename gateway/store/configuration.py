@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
-from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
+from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES, EXPIRING
 from gateway.entities.record import Entity, shape_of, to_kong
 from gateway.store.changes import Changes
-from gateway.store.indexes import ByCombination, ByParent, Index, Replacement, SortedIds
+from gateway.store.indexes import ByCombination, ByExpiry, ByParent, Index, Replacement, SortedIds
 
 EMPTY_HASH = "0" * 32
 """The hash of a configuration without entities, as Kong shows it."""
@@ -111,6 +111,22 @@ class Configuration:
         return self._index(type_name, ("ids",), lambda: SortedIds(self.of(type_name))).after(
             identifier, count
         )
+
+    def expired(self, now: float) -> list[Entity]:
+        """The entities whose time is over; `now` in seconds since the epoch."""
+        return [
+            self.of(type_name)[identifier]
+            for type_name in EXPIRING
+            for identifier in self._expiries(type_name).until(now)
+        ]
+
+    def next_expiry(self) -> float | None:
+        """When the next entity expires, in seconds since the epoch; None when none does."""
+        firsts = (self._expiries(type_name).first() for type_name in EXPIRING)
+        return min((first for first in firsts if first is not None), default=None)
+
+    def _expiries(self, type_name: str) -> ByExpiry:
+        return self._index(type_name, ("expiry",), lambda: ByExpiry(self.of(type_name).values()))
 
     def _index(self, type_name: str, name: IndexName, make: Callable[[], AnIndex]) -> AnIndex:
         indexes = self._indexes.setdefault(type_name, {})

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.child_names import ChildNames
+from gateway.entities.expiry import Expiring, time_left
 from gateway.entities.record import Entity, Surroundings, to_kong
 
 
@@ -21,4 +22,7 @@ def admin_form(entity: Entity, entities: Surroundings, now: float) -> dict[str, 
             assert key is not None
             children = entities.children(field.type_name, entity.type_name, entity.id)
             form[name] = sorted(getattr(child, key) for child in children)
+    if isinstance(entity, Expiring):
+        form.pop("expires_at", None)
+        form["ttl"] = time_left(entity, now)
     return form

@@ -10,12 +10,15 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from gateway.entities.expiry import expiry_of
 from gateway.entities.fields import Reference
 from gateway.entities.record import Entity
 
 Replacement: TypeAlias = "tuple[Entity | None, Entity | None]"
 """An entity before and after a change: (None, new) was added, (old, None) was removed."""
 
+LAST_ID = "~"
+"""comes after every id"""
 MANY = 64
 """from so many changes on, ids are sorted anew"""
 
@@ -110,6 +113,48 @@ class ByParent:
         following = ByParent(self._field, ())
         following._found = found
         return following
+
+
+class ByExpiry:
+    """When entities expire, the next one first."""
+
+    def __init__(self, entities: Iterable[Entity]) -> None:
+        self._sorted = sorted(
+            (expiry, entity.id) for entity in entities if (expiry := expiry_of(entity)) is not None
+        )
+
+    def first(self) -> float | None:
+        """When the next one expires."""
+        return self._sorted[0][0] if self._sorted else None
+
+    def until(self, now: float) -> list[str]:
+        """The ids of those that have expired by then."""
+        return [identifier for _, identifier in self._sorted[: bisect_right(self._sorted, (now, LAST_ID))]]
+
+    def changed(self, replacements: Sequence[Replacement]) -> ByExpiry:
+        removed = _expiries(old for old, _ in replacements)
+        added = _expiries(new for _, new in replacements)
+        if removed == added:
+            return self
+        following = ByExpiry(())
+        if len(removed) + len(added) > MANY:
+            gone = set(removed)
+            following._sorted = sorted([one for one in self._sorted if one not in gone] + added)
+            return following
+        following._sorted = self._sorted.copy()
+        for one in removed:
+            del following._sorted[bisect_left(following._sorted, one)]
+        for one in added:
+            insort(following._sorted, one)
+        return following
+
+
+def _expiries(entities: Iterable[Entity | None]) -> list[tuple[float, str]]:
+    return [
+        (expiry, entity.id)
+        for entity in entities
+        if entity is not None and (expiry := expiry_of(entity)) is not None
+    ]
 
 
 class SortedIds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES, LISTED_BY
+from gateway.entities.expiry import is_expired
 from gateway.entities.fields import Reference
 from gateway.entities.record import Entity, shape_of
 from gateway.store.changes import EntityId
@@ -11,21 +12,27 @@ from gateway.store.errors import missing_reference, referenced_by_others, still_
 from gateway.store.indexes import combination_of
 
 
-def check_integrity(draft: Draft, entity: Entity) -> None:
-    """Whether an entity can be put into the draft. Raises EntityError: 5 for values that another one has, 4
-    for a reference to nothing."""
+def check_integrity(draft: Draft, entity: Entity, now: float) -> list[Entity]:
+    """Whether an entity can be put into the draft: the expired ones that must go before. `now` in seconds
+    since the epoch. Raises EntityError: 5 for values that another one has, 4 for a reference to nothing."""
     kind = type(entity)
+    in_the_way: dict[str, Entity] = {}
     for fields in unique_combinations(kind):
         values = combination_of(entity, fields)
         if values == (None,):
             continue
         holder = draft.find_combination(kind.type_name, fields, values)
-        if holder is not None and holder.id != entity.id:
+        if holder is None or holder.id == entity.id:
+            continue
+        if is_expired(holder, now):
+            in_the_way[holder.id] = holder
+        else:
             raise unique_violation({name: _shown(getattr(entity, name)) for name in fields})
     for name, field in shape_of(kind).foreign.items():
         reference = getattr(entity, name)
         if reference is not None and draft.get(field.reference, reference.id) is None:
             raise missing_reference(name, {"id": reference.id}, field.reference)
+    return list(in_the_way.values())
 
 
 def removed_with(draft: Draft, entity: Entity) -> list[Entity]:

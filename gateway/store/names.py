@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
@@ -46,7 +45,7 @@ class NamedChildren:
                     text = f"{one} already associated with existing {self._kind.singular} '{owner}'"
                     raise schema_violation({name: text})
 
-    def write(self, draft: Draft, entity: Entity) -> None:
+    def write(self, draft: Draft, entity: Entity, now: float) -> None:
         """Add the children that are missing, and remove those that are not named."""
         for field, (_, clean) in self._names.items():
             kind = ENTITY_TYPES[field.type_name]
@@ -64,7 +63,7 @@ class NamedChildren:
                         key: name,
                         self._foreign(field): Reference(entity.id),
                     }
-                    shape_of(kind).complete(values, time.time())
+                    shape_of(kind).complete(values, now)
                     draft.put(kind(**values))
 
     def _foreign(self, field: ChildNames) -> str:

@@ -2,8 +2,8 @@
 with it.
 
 `values` are decoded JSON: what a client sent, with the types the fields have (see `gateway.admin.forms` for
-how form texts become that). Every function raises EntityError for what Kong refuses and leaves the draft as it
-was.
+how form texts become that). Every function raises EntityError for what Kong refuses and leaves the draft as
+it was.
 
 What is wrong is looked for in Kong's order: references by name (13), the values themselves (2), an id that is
 taken (3), values that must be unique (5), references to nothing (4).

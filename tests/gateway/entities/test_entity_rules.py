@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.record import check_entity
+from tests.support.certificates import certificate, key_pem, new_key
 
+SAME_TYPE = (
+    "certificate and alternative certificate need to have different type (e.g. RSA and ECDSA), the provided "
+    "certificates were both of the same type"
+)
 CONSUMER = {"consumer": {"id": "00000000-0000-4000-8000-000000000008"}}
-PEM_CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIICuTCCAaGgAwIBAgIBBzAN\n-----END CERTIFICATE-----\n"
-PEM_KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvgIBADANBgkqhkiG9w0B\n-----END PRIVATE KEY-----\n"
-PEM_PUBLIC = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEF\n-----END PUBLIC KEY-----\n"
+KEY = new_key()
+PEM_CERTIFICATE, PEM_KEY = certificate("a.com", KEY), key_pem(KEY)
+PEM_PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+JWK = '{"kid":"k","kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 NAME = "the only accepted ascii characters are alphanumerics or ., -, _, and ~"
 TAG = "expected printable ascii (except `,` and `/`) or valid utf-8 sequences"
 PROTOCOL = "failed conditional validation given value of field 'protocol'"
@@ -370,7 +377,7 @@ OTHERS = [
     (
         "certificates",
         {"cert": PEM_CERTIFICATE, "key": PEM_KEY, "cert_alt": PEM_CERTIFICATE},
-        {"@entity": ["all or none of these fields must be set: 'cert_alt', 'key_alt'"]},
+        {"@entity": ["all or none of these fields must be set: 'cert_alt', 'key_alt'", SAME_TYPE]},
     ),
     ("certificates", {"cert": "{vault://env/cert}", "key": "{vault://env/key}"}, {}),
     ("snis", {"name": "a.com"}, {"certificate": REQUIRED}),
@@ -383,7 +390,7 @@ OTHERS = [
     (
         "ca_certificates",
         {"cert": PEM_CERTIFICATE * 2},
-        {"cert": "please submit only one certificate at a time"},
+        {"@entity": ["please submit only one certificate at a time"]},
     ),
     ("vaults", {"prefix": "env", "name": "env"}, {"prefix": "must not be one of: env"}),
     ("vaults", {"prefix": "A", "name": "env"}, {"prefix": "invalid value: A"}),
@@ -403,7 +410,7 @@ OTHERS = [
     ),
     (
         "keys",
-        {"kid": "k", "jwk": '{"kid":"k","kty":"oct"}', "pem": {"public_key": PEM_PUBLIC}},
+        {"kid": "k", "jwk": JWK, "pem": {"public_key": PEM_PUBLIC}},
         {"@entity": ["only one or none of these fields must be set: 'jwk', 'pem'"]},
     ),
     (

@@ -207,5 +207,9 @@ def test_types_stand_after_what_they_refer_to() -> None:
     for parent, children in CHILDREN.items():
         for child in children:
             assert order.index(parent) < order.index(child)
-    assert CHILDREN["services"] == {"routes": "service", "plugins": "service"}
+    assert CHILDREN["services"] == {
+        "routes": "service",
+        "plugins": "service",
+        "oauth2_tokens": "service",
+    }
     assert CHILDREN["upstreams"] == {"targets": "upstream"}

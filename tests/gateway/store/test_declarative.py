@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from gateway.store import (
     load_declarative_document,
     parse_declarative,
 )
+from tests.support.certificates import authority, self_signed
 
 KONG_YML = """
 _format_version: "3.0"
@@ -248,26 +250,28 @@ def test_plugins_get_their_defaults_and_scopes() -> None:
 
 
 def test_certificates_hold_their_names_and_services() -> None:
-    pem = "-----BEGIN {0}-----\nMIIC\n-----END {0}-----"
+    certificate_text, key_text = self_signed("a.com")
+    authority_text, _ = authority()
+    jwk = '{"kid":"k","kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
     text = document(
         certificates=[
             {
-                "cert": pem.format("CERTIFICATE"),
-                "key": pem.format("PRIVATE KEY"),
+                "cert": certificate_text,
+                "key": key_text,
                 "snis": [{"name": "a.com"}, {"name": "*.b.com"}],
                 "services": [{"name": "tls", "protocol": "https", "host": "h"}],
             }
         ],
-        ca_certificates=[{"cert": pem.format("CERTIFICATE")}],
+        ca_certificates=[{"cert": authority_text}],
         vaults=[{"name": "env", "prefix": "my-env", "config": {"prefix": "APP_"}}],
-        key_sets=[{"name": "set", "keys": [{"kid": "k", "jwk": '{"kid":"k","kty":"oct"}'}]}],
+        key_sets=[{"name": "set", "keys": [{"kid": "k", "jwk": jwk}]}],
     )
     forms = load_declarative(text).to_kong()
     (certificate,) = forms["certificates"]
     assert [sni["certificate"] for sni in forms["snis"].values()] == [{"id": certificate}] * 2
     assert [service["client_certificate"] for service in forms["services"].values()] == [{"id": certificate}]
-    (authority,) = forms["ca_certificates"].values()
-    assert authority["cert_digest"] == hashlib.sha256(b"0\x82\x02").hexdigest()
+    (trusted,) = forms["ca_certificates"].values()
+    assert trusted["cert_digest"] == hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority_text)).hexdigest()
     assert [key["set"] for key in forms["keys"].values()] == [{"id": next(iter(forms["key_sets"]))}]
 
 
