@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from gateway.entities.record import Entity, shape_of, to_kong
+from gateway.entities.upstreams import Upstream
 from gateway.store.configuration import Configuration
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -21,7 +22,7 @@ def declarative_form(entity: Entity) -> dict[str, Any]:
         if form[name] is not None:
             form[name] = form[name]["id"]
     # Written out beside the algorithm, `hash_on: none` would mean round-robin.
-    if form.get("algorithm") == "consistent-hashing" and form.get("hash_on") == "none":
+    if isinstance(entity, Upstream) and entity.hash_on == "none" and entity.algorithm != "round-robin":
         del form["hash_on"]
     return form
 

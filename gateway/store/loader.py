@@ -136,18 +136,29 @@ class Loader:
         document = self._document
         if not isinstance(document, dict):  # a list, a word, nothing
             raise unreadable(self._source, [(None, None, "expected an object")])
-        self._read_header(document)
-        for name, value in document.items():
-            if name in ENTITY_TYPES:
-                self._collect_list(name, value, (), None, "")
-            elif name not in ("_format_version", "_transform", *ANNOTATIONS, *IGNORED):
-                self._note_outside((name,), texts.UNKNOWN_FIELD)
+        self.collect()
         for item in self._items:
             self._validate(item)
         self._check_unique_fields()
         if self._has_problems():
             raise self._error()
         return self._build()
+
+    def collect(self) -> list[Item]:
+        """The entities of the document, a mapping, in its order: only found and given their ids. Problems are
+        noted, not told."""
+        self._read_header(self._document)
+        for name, value in self._document.items():
+            if name in ENTITY_TYPES:
+                self._collect_list(name, value, (), None, "")
+            elif name not in ("_format_version", "_transform", *ANNOTATIONS, *IGNORED):
+                self._note_outside((name,), texts.UNKNOWN_FIELD)
+        return self._items
+
+    def referred(self, type_name: str, value: Any) -> str | None:
+        """The id of what a written reference to a type stands for, once everything is collected."""
+        found = self._resolve("", type_name, value)
+        return found.id if isinstance(found, Reference) else None
 
     def _has_problems(self) -> bool:
         return bool(self._findings.problems) or any(item.errors for item in self._items)

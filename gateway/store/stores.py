@@ -20,10 +20,10 @@ def make_store(settings: Settings, memory: LoadMemory | None = None, *, keep_sta
     from gateway.store.source import DeclarativeSource
 
     source = DeclarativeSource.from_settings(settings)
-    if settings.declarative_writable and settings.declarative_config:
+    if settings.declarative_writable:
         from gateway.store.writable_file import WritableFileStore
 
-        return WritableFileStore(settings.declarative_config, memory or LoadMemory())
+        return WritableFileStore(source, memory or LoadMemory())
     from gateway.store.read_only import ReadOnlyStore
 
     return ReadOnlyStore(source, memory or LoadMemory())
