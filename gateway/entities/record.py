@@ -120,6 +120,13 @@ class Entity(Record, frozen=True, kw_only=True):
         return errors
 
     @classmethod
+    def has_secrets(cls, stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+        """Whether the values of an entity that are `stored` were made of these secrets."""
+        values = {**stored, **given}
+        cls.hash_secrets(values)
+        return all(values[name] == stored[name] for name in given)
+
+    @classmethod
     def check_related(cls, values: Mapping[str, Any], others: Surroundings) -> dict[Any, Errors]:
         """What is wrong with valid `values` beside the entities they refer to; only where Kong looks there:
         when one is written, not when a file is read."""
