@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 from gateway.status.app import metrics_endpoints
 
 from .audit import AuditLog
+from .cache import cache_endpoints
 from .collections import entity_endpoints, listing_endpoint, tag_endpoints
 from .config import config_endpoints
+from .debug import debug_endpoints
 from .endpoints import KongApi
 from .guard import AdminGuard
+from .health import health_endpoints
 from .openapi import openapi_endpoint
 from .root import root_endpoints
 from .schemas import schema_endpoints
 from .status import status_endpoints
+from .timers import timers_endpoints
 
 if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
@@ -25,9 +29,13 @@ def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
     endpoints = [
         *root_endpoints(plane),
         *status_endpoints(plane),
+        *timers_endpoints(),
+        *cache_endpoints(),
+        *debug_endpoints(plane),
         *config_endpoints(plane),
         *metrics_endpoints(plane),
         *entity_endpoints(plane),
+        *health_endpoints(plane),
         *tag_endpoints(plane),
         *schema_endpoints(plane),
         openapi_endpoint(lambda: every),

@@ -1,0 +1,261 @@
+"""The health of upstreams: GET /upstreams/{u}/health, and marks that somebody sets by hand.
+
+Probing targets and counting their failures is not done yet: a target of an upstream with health checks is
+healthy until it is marked otherwise.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.entities.fields import Reference
+from gateway.entities.hosts import HostKind, InvalidHost, parse_host
+from gateway.entities.targets import Target
+from gateway.entities.upstreams import Upstream
+from gateway.snapshot import Resolution, ResolutionState
+from gateway.snapshot.peers import TargetAddress, target_addresses, target_resolution
+from gateway.snapshot.target_health import address_of, is_checked, serves
+from gateway.store import Configuration
+from gateway.store.forms import admin_form
+
+from .descriptions import MESSAGE, TEXT, Answer, Description, object_of
+from .endpoints import Endpoint
+from .lists import targets_page
+from .naming import NotThere, naming_of
+from .paging import page_request
+from .responses import json_response, message_response
+
+if TYPE_CHECKING:
+    from gateway.control.plane import ControlPlane
+
+UPSTREAM = "/upstreams/{upstreams}"
+TARGET = f"{UPSTREAM}/targets/{{targets}}"
+PATH = {
+    "upstreams": "The id or name of an upstream.",
+    "targets": "The id, or host and port, of a target.",
+    "address": "The IP address and port.",
+}
+
+
+class Health:
+    """What is known of an upstream now."""
+
+    def __init__(self, plane: ControlPlane, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.is_checked = is_checked(upstream)
+        self._marks = plane.target_health.marks
+        self._resolutions = plane.resolutions()
+
+    def resolution(self, target: Target) -> Resolution:
+        """What is known of a target's host."""
+        return target_resolution(target, self._resolutions)
+
+    def addresses(self, target: Target) -> list[TargetAddress]:
+        """The addresses of a target."""
+        return target_addresses(target, self.resolution(target))
+
+    def is_healthy(self, target: Target, address: TargetAddress) -> bool:
+        """Whether requests go to an address."""
+        if not self.is_checked:
+            return True
+        return address_of(address.ip, address.port) not in self._marks.get(target.id, ())
+
+    def word(self, healthy: bool) -> str:
+        """Kong's word."""
+        if not self.is_checked:
+            return "HEALTHCHECKS_OFF"
+        return "HEALTHY" if healthy else "UNHEALTHY"
+
+    def host_fields(self, target: Target) -> dict[str, Any]:
+        """The members that a target has in both forms of the answer, but its addresses."""
+        addresses = self.addresses(target)
+        host = parse_host(target.target)
+        return {
+            "host": host.host,
+            "port": host.port,
+            "dns": record_type(host.kind, self.resolution(target)),
+            "nodeWeight": target.weight,
+            "weight": self.weights([(target, address) for address in addresses]),
+        }
+
+    def weights(self, addresses: list[tuple[Target, TargetAddress]]) -> dict[str, int]:
+        """How much weight there is, and how much of it gets requests."""
+        total = sum(address.weight for _, address in addresses)
+        available = sum(address.weight for target, address in addresses if self.is_healthy(target, address))
+        return {"total": total, "available": available, "unavailable": total - available}
+
+
+def health_endpoints(plane: ControlPlane) -> list[Endpoint]:
+    """The health of an upstream, and the marks of its targets."""
+
+    async def show(request: Request) -> Response:
+        configuration = await plane.fresh()
+        upstream = upstream_of(configuration, request)
+        health = Health(plane, upstream)
+        targets = cast("list[Target]", configuration.children("targets", "upstreams", upstream.id))
+        if request.query_params.get("balancer_health") == "1":
+            page: dict[str, Any] = {"data": balancer_health(health, targets), "next": None}
+        else:
+            now = time.time()
+            page = targets_page(
+                page_request(request, "targets", places=2, with_filter=False),
+                configuration,
+                targets,
+                lambda target, view: {
+                    **admin_form(target, view, now),
+                    **target_health(health, cast("Target", target)),
+                },
+            )
+        return json_response(200, {**page, "node_id": plane.node_id})
+
+    def marking(*, healthy: bool) -> Endpoint:
+        async def mark(request: Request) -> Response:
+            return await mark_target(plane, request, healthy=healthy)
+
+        word = "healthy" if healthy else "unhealthy"
+        return Endpoint(f"{TARGET}/{word}", {"PUT": mark}, {"PUT": mark_description(word)})
+
+    def marking_address(*, healthy: bool) -> Endpoint:
+        async def mark(request: Request) -> Response:
+            return await mark_target(plane, request, healthy=healthy)
+
+        word = "healthy" if healthy else "unhealthy"
+        return Endpoint(f"{TARGET}/{{address}}/{word}", {"PUT": mark}, {"PUT": mark_description(word)})
+
+    return [
+        Endpoint(f"{UPSTREAM}/health", {"GET": show}, {"GET": SHOW}),
+        *(marking(healthy=healthy) for healthy in (True, False)),
+        *(marking_address(healthy=healthy) for healthy in (True, False)),
+    ]
+
+
+async def mark_target(plane: ControlPlane, request: Request, *, healthy: bool) -> Response:
+    """PUT …/healthy and …/unhealthy: of all addresses of a target, or of one."""
+    configuration = await plane.fresh()
+    upstream = upstream_of(configuration, request)
+    target = naming_of(Target).find(configuration, request.path_params["targets"], upstream)
+    if not isinstance(target, Target) or target.upstream != Reference(upstream.id):
+        raise NotThere
+    if not is_checked(upstream):
+        return message_response(400, f"no healthchecker found for {upstream.name}")
+    known = [address_of(one.ip, one.port) for one in Health(plane, upstream).addresses(target)]
+    text = request.path_params.get("address")
+    if text is not None:
+        known = [address for address in known if address == parsed_address(text)]
+        if not known:
+            raise NotThere
+    if not known:
+        return message_response(400, f"the addresses of {target.target} are not known")
+    await plane.mark_target(target.id, known, healthy=healthy)
+    return Response(status_code=204)
+
+
+def upstream_of(configuration: Configuration, request: Request) -> Upstream:
+    """The upstream of a path. Raises EntityError (404, 400)."""
+    found = naming_of(Upstream).find(configuration, request.path_params["upstreams"])
+    if not isinstance(found, Upstream):
+        raise NotThere
+    return found
+
+
+def parsed_address(text: str) -> tuple[str, int] | None:
+    """`127.0.0.1:80` or `[::1]:80`; None for anything else."""
+    try:
+        host = parse_host(text)
+        return None if host.port is None else address_of(host.host.strip("[]"), host.port)
+    except (InvalidHost, ValueError):
+        return None
+
+
+def target_health(health: Health, target: Target) -> dict[str, Any]:
+    """The members that a target has besides its fields."""
+    addresses = health.addresses(target)
+    if not addresses and target.weight:
+        return {"health": "DNS_ERROR"}
+    shown = [
+        {
+            "ip": address.ip,
+            "port": address.port,
+            "weight": address.weight,
+            "health": health.word(health.is_healthy(target, address)),
+        }
+        for address in addresses
+    ]
+    healthy = any(health.is_healthy(target, address) for address in addresses)
+    return {
+        "health": health.word(healthy or not addresses),
+        "data": {**health.host_fields(target), "addresses": shown},
+    }
+
+
+def balancer_health(health: Health, targets: list[Target]) -> dict[str, Any]:
+    """The upstream as a whole."""
+    every = [(target, address) for target in targets for address in health.addresses(target)]
+    weight = health.weights(every)
+    healthy = serves(health.upstream, weight["available"], weight["total"])
+    hosts = [
+        {
+            **health.host_fields(target),
+            "addresses": [
+                {
+                    "ip": address.ip,
+                    "port": address.port,
+                    "weight": address.weight,
+                    "healthy": health.is_healthy(target, address),
+                }
+                for address in health.addresses(target)
+            ],
+        }
+        for target in targets
+    ]
+    return {
+        "id": health.upstream.id,
+        "health": health.word(healthy),
+        "balancer_health": "HEALTHY" if healthy else "UNHEALTHY",
+        "details": {"healthy": healthy, "weight": weight, "hosts": hosts},
+    }
+
+
+def record_type(kind: HostKind, resolution: Resolution) -> str:
+    """The type of the DNS records behind a target; an address counts as its own record."""
+    if kind is HostKind.IPV6:
+        return "AAAA"
+    if resolution.state is not ResolutionState.READY:
+        return "A"
+    if any(address.port is not None for address in resolution.addresses):
+        return "SRV"
+    return "AAAA" if all(":" in address.ip for address in resolution.addresses) else "A"
+
+
+# --- for the document of the API ------------------------------------------------------------------------
+
+SHOW = Description(
+    "The health of the targets of an upstream; with balancer_health=1 of the upstream as a whole.",
+    {
+        200: Answer(
+            "Targets with their addresses, or one object.",
+            object_of({"data": {}, "next": {"type": ["string", "null"]}, "node_id": TEXT}),
+        ),
+        404: Answer("There is no such upstream.", MESSAGE),
+    },
+    group="upstreams",
+    path=PATH,
+)
+
+
+def mark_description(word: str) -> Description:
+    """Of one of the marks."""
+    return Description(
+        f"Mark a target, or one of its addresses, {word}.",
+        {
+            204: Answer("Every worker knows."),
+            400: Answer("The upstream has no health checks.", MESSAGE),
+            404: Answer("There is no such upstream, target or address.", MESSAGE),
+        },
+        group="upstreams",
+        path=PATH,
+    )
