@@ -127,7 +127,12 @@ def _write(
         if holder is not None and not is_expired(holder, now):
             raise primary_key_violation(identifier)
     hashes = not already_hashed and any(name in written for name in kind.hashed)
+    given = {name: clean[name] for name in kind.hashed if name in clean}
     entity = _built(kind, clean, now, hashes)
+    if hashes:
+        draft.given_secrets[kind.type_name, entity.id] = {
+            name: value for name, value in given.items() if getattr(entity, name) != value
+        }
     restore(draft, entity)
     names.write(draft, entity, now)
     return entity
