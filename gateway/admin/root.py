@@ -20,6 +20,7 @@ from gateway.store import Configuration
 
 from .descriptions import INTEGER, OBJECT, TEXT, Answer, Description, list_of, object_of
 from .endpoints import Endpoint
+from .masking import MASK
 from .responses import json_response
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ DESCRIPTION = Description(
         )
     },
 )
-SECRET = "******"  # noqa: S105 - what is shown instead of one
 
 
 def root_endpoints(plane: ControlPlane) -> list[Endpoint]:
@@ -95,7 +95,7 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     shown: dict[str, Any] = {"router_flavor": "traditional_compatible", "role": "traditional"}
     for name, declaration in DECLARATIONS.items():
         value = getattr(settings, name)
-        shown[name] = SECRET if declaration.secret and value else plain(value)
+        shown[name] = MASK if declaration.secret and value else plain(value)
         if value and isinstance(value, tuple) and isinstance(value[0], Listener):
             # Kong has both: the texts, and the parsed listeners in the plural.
             shown[f"{name}ers"] = [listener_fields(listener) for listener in value]

@@ -39,6 +39,7 @@ def status_endpoints(plane: ControlPlane) -> list[Endpoint]:
             "node_id": plane.node_id,
             "workers": worker_statistics(shared),
             "generation": shared.generation,
+            "configuration_hash": shared.configuration_hash or plane.configuration.hash,
             "configuration_number": shared.configuration_number,
             "peers_number": shared.peers_number,
             "control": {"pid": shared.control_pid, "restarts": shared.control_restarts},
@@ -78,11 +79,15 @@ def kong_status(plane: ControlPlane, request: Request) -> dict[str, object] | Re
         unit, scale = unit_and_scale(query.get("unit"), query.get("scale"))
     except ValueError as error:
         return message_response(400, str(error))
-    return {
+    found: dict[str, object] = {
         "memory": memory_statistics(plane.shared, unit, scale),
         "server": server_statistics(plane.shared),
-        "configuration_hash": plane.shared.configuration_hash or plane.configuration.hash,
     }
+    if plane.settings.database == "off":
+        found["configuration_hash"] = plane.shared.configuration_hash or plane.configuration.hash
+    else:
+        found["database"] = {"reachable": plane.store.is_reachable}
+    return found
 
 
 def metrics_endpoints(plane: ControlPlane) -> list[Endpoint]:
