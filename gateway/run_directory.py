@@ -19,9 +19,12 @@ import pwd
 import stat
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gateway.processes import PidFile
+
+SnapshotKind = Literal["peers", "identities", "configuration"]
+"""In the order in which they are published and loaded: a configuration must never name what is not there."""
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -59,13 +62,9 @@ class RunDirectory:
         """The directories in which children make files."""
         return (self.snapshots, self.control, self.ssl)
 
-    def configuration_snapshot(self, number: int) -> Path:
-        """The file of a configuration snapshot."""
-        return self.snapshots / f"configuration-{number}.snapshot"
-
-    def peers_snapshot(self, number: int) -> Path:
-        """The file of a peers snapshot."""
-        return self.snapshots / f"peers-{number}.snapshot"
+    def snapshot(self, kind: SnapshotKind, number: int) -> Path:
+        """The file of a snapshot."""
+        return self.snapshots / f"{kind}-{number}.snapshot"
 
     def prepare(self, children: tuple[int, int] | None = None) -> None:
         """Make the directories. Configurations may hold credentials: for the owner only.

@@ -12,11 +12,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from gateway.logs import ErrorLog, open_log, reopen_log
 from gateway.master import WorkerStart
 from gateway.processes import SignalReader, set_name
-from gateway.run_directory import RunDirectory
+from gateway.run_directory import RunDirectory, SnapshotKind
 from native.data_plane import DataPlane
 from native.shm import WorkerState
 
@@ -54,8 +55,8 @@ class Worker:
         self._log = start.log
         self._signals = signals
         self._directory = RunDirectory(start.settings.prefix)
-        self._loaded = {"peers": 0, "configuration": 0}
-        self._failed = {"peers": 0, "configuration": 0}
+        self._loaded: dict[SnapshotKind, int] = {}
+        self._failed: dict[SnapshotKind, int] = {}
         """number of the snapshot that could not be loaded, so that it is reported once"""
         self._access_fd = self._open_access_log()
         self._loop_ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -138,23 +139,21 @@ class Worker:
         return self._shared.worker(self._start.index)["state"]
 
     def _load_snapshots(self) -> None:
-        """Hand the current snapshots to the loop, peers first, as they were published."""
+        """Hand the current snapshots to the loop, in the order in which they were published."""
         self._plane.housekeeping()  # many reloads in a row must not keep many old ones mapped
-        self._load("peers", self._shared.peers_number)
-        self._load("configuration", self._shared.configuration_number)
+        self._load("peers", self._shared.peers_number, self._plane.load_peers)
+        self._load("identities", self._shared.identities_number, self._plane.load_identities)
+        self._load("configuration", self._shared.configuration_number, self._plane.load_configuration)
 
-    def _load(self, kind: str, number: int) -> None:
+    def _load(self, kind: SnapshotKind, number: int, load: Callable[[Path], None]) -> None:
         """Load a snapshot unless it is the one in use. A bad one is reported; the one in use stays."""
-        if number in (0, self._loaded[kind]):
+        if number in (0, self._loaded.get(kind)):
             return
         try:
-            if kind == "peers":
-                self._plane.load_peers(str(self._directory.peers_snapshot(number)))
-            else:
-                self._plane.load_configuration(str(self._directory.configuration_snapshot(number)))
+            load(self._directory.snapshot(kind, number))
             self._loaded[kind] = number
         except Exception as error:
-            if self._failed[kind] != number:
+            if self._failed.get(kind) != number:
                 self._failed[kind] = number
                 self._log.error(f"worker {self._start.slot}: {kind} snapshot {number} is not loaded: {error}")
 

@@ -240,9 +240,11 @@ ctypedef struct Worker:
     uint64_t idle_upstreams
     MappedSnapshot* configuration
     MappedSnapshot* peers
+    MappedSnapshot* identities
     # handed over by the main thread, taken by the loop at the end of a round (atomic exchange)
     MappedSnapshot* next_configuration
     MappedSnapshot* next_peers
+    MappedSnapshot* next_identities
     Endpoint wakeup              # eventfd: the main thread has something
     uint32_t command             # atomic: 0 none, 1 drain, 2 stop
     uint8_t phase                # WorkerPhase

@@ -23,6 +23,7 @@ from native.downstream cimport (
     start_accepting,
 )
 from native.exchange cimport begin_exchange, refuse_exchange
+from native.identities cimport identities_verify
 from native.log cimport log_writer_run, ring_free, ring_init, update_time_texts, wake_log_writer
 from native.loop cimport (
     Endpoint,
@@ -44,7 +45,13 @@ from native.shm cimport (
     shared_control,
     shared_worker,
 )
-from native.snapshot cimport SNAPSHOT_CONFIGURATION, SNAPSHOT_PEERS, SnapshotHeader, snapshot_verify
+from native.snapshot cimport (
+    SNAPSHOT_CONFIGURATION,
+    SNAPSHOT_IDENTITIES,
+    SNAPSHOT_PEERS,
+    SnapshotHeader,
+    snapshot_verify,
+)
 from native.sockets cimport set_no_delay
 
 cdef extern from *:
@@ -92,13 +99,20 @@ cdef void switch_snapshots(Worker* worker) noexcept nogil:
             STORE_BYTE(&worker.peers.retired, 1)
         worker.peers = fresh
         worker.block.peers_number = fresh.base.number
+    fresh = TAKE_POINTER(&worker.next_identities)
+    if fresh != NULL:
+        if worker.identities != NULL:
+            STORE_BYTE(&worker.identities.retired, 1)
+        worker.identities = fresh
+        worker.block.identities_number = fresh.base.number
     fresh = TAKE_POINTER(&worker.next_configuration)
     if fresh != NULL:
         if worker.configuration != NULL:
             STORE_BYTE(&worker.configuration.retired, 1)
         worker.configuration = fresh
         worker.block.configuration_number = fresh.base.number
-    if worker.phase == PHASE_WAITING and worker.peers != NULL and worker.configuration != NULL:
+    if (worker.phase == PHASE_WAITING and worker.peers != NULL and worker.identities != NULL
+            and worker.configuration != NULL):
         worker.phase = PHASE_SERVING
         start_accepting(worker)
         worker.block.state = WORKER_SERVING
@@ -124,7 +138,7 @@ cdef void on_round_end(void* context) noexcept nogil:
     cdef uint32_t command
     free_closed_clients(worker)
     free_closed_upstreams(worker)
-    if worker.next_configuration != NULL or worker.next_peers != NULL:
+    if worker.next_configuration != NULL or worker.next_peers != NULL or worker.next_identities != NULL:
         switch_snapshots(worker)
     command = LOAD_WORD(&worker.command)
     if command == COMMAND_STOP:
@@ -238,6 +252,7 @@ cdef class DataPlane:
         block.snapshots_mapped = 0
         block.configuration_number = 0
         block.peers_number = 0
+        block.identities_number = 0
 
     def __dealloc__(self):
         cdef MappedSnapshot* snapshot
@@ -291,6 +306,10 @@ cdef class DataPlane:
             snapshot.turns[i] = int.from_bytes(offsets[4 * i:4 * i + 2], "little") % 64
         self.hand_over(&self.worker.next_peers, snapshot)
 
+    def load_identities(self, path):
+        """Map an identities snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""
+        self.hand_over(&self.worker.next_identities, self.map_file(path, SNAPSHOT_IDENTITIES))
+
     cdef MappedSnapshot* map_file(self, path, uint32_t kind) except NULL:
         cdef const char* problem
         cdef MappedSnapshot* snapshot
@@ -312,9 +331,13 @@ cdef class DataPlane:
             raise SnapshotError(f"{path}: cannot be mapped")
         with nogil:
             problem = snapshot_verify(base, size)
-        if problem != NULL or (<SnapshotHeader*> base).kind != kind:
+            if problem == NULL and (<SnapshotHeader*> base).kind != kind:
+                problem = b"is of another kind"
+            if problem == NULL and kind == SNAPSHOT_IDENTITIES:
+                problem = identities_verify(<SnapshotHeader*> base)
+        if problem != NULL:
             munmap(base, size)
-            raise SnapshotError(f"{path}: {problem.decode() if problem != NULL else 'is of the other kind'}")
+            raise SnapshotError(f"{path}: {problem.decode()}")
         snapshot = <MappedSnapshot*> calloc(1, sizeof(MappedSnapshot))
         if snapshot == NULL:
             munmap(base, size)

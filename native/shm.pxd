@@ -8,7 +8,7 @@ leaves nothing locked. All counters are 64-bit and aligned: a reader sees an old
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 
 cdef enum:
-    SHARED_FORMAT = 1
+    SHARED_FORMAT = 2
     MAX_WORKERS = 256
     ROUTE_METRIC_SLOTS = 16384   # slot 0 is the overflow slot
     CODE_SLOTS = 24              # (status, source) pairs counted per route; the last one is "other"
@@ -22,6 +22,7 @@ ctypedef struct ControlWords:
     uint64_t size                    # of the whole mapping
     uint64_t configuration_number    # current configuration snapshot, 0 = none yet
     uint64_t peers_number            # current peers snapshot, 0 = none yet
+    uint64_t identities_number       # current identities snapshot, 0 = none yet
     uint8_t configuration_hash[32]
     uint64_t control_heartbeat       # monotonic ms
     uint64_t generation              # of workers: raised by the master when it replaces them all
@@ -30,7 +31,7 @@ ctypedef struct ControlWords:
     uint64_t control_restarts, worker_restarts
     uint64_t cache_offset, cache_size
     uint64_t limiter_offset, limiter_size
-    uint64_t reserved[8]
+    uint64_t reserved[7]
 
 cpdef enum WorkerState:
     WORKER_FREE = 0
@@ -65,6 +66,7 @@ ctypedef struct WorkerBlock:
     uint64_t heartbeat               # monotonic ms, written once per loop round
     uint64_t configuration_number    # snapshots in use for new requests
     uint64_t peers_number
+    uint64_t identities_number
     # gauges
     uint64_t connections_active, connections_reading, connections_writing, connections_waiting
     uint64_t upstream_active, upstream_idle
@@ -79,7 +81,7 @@ ctypedef struct WorkerBlock:
     uint64_t log_lines_dropped
     uint64_t regex_limits
     uint64_t loop_rounds
-    uint64_t reserved[21]            # so that the routes begin on a cache line
+    uint64_t reserved[20]            # so that the routes begin on a cache line
     RouteMetrics routes[ROUTE_METRIC_SLOTS]
 
 # The mapping: ControlWords, then worker_limit blocks (page aligned), then the cache and limiter regions.

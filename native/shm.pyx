@@ -47,7 +47,7 @@ cdef WorkerBlock* shared_worker(void* base, uint32_t index) noexcept nogil:
 
 # The 64-bit words at the head of a block, by name, in the order of the header (create() checks that nothing is missing).
 IDENTITY_WORDS = (                   # who works on the block
-    "pid", "state", "generation", "heartbeat", "configuration_number", "peers_number",
+    "pid", "state", "generation", "heartbeat", "configuration_number", "peers_number", "identities_number",
 )
 GAUGE_WORDS = (                      # true of a living worker only
     "connections_active", "connections_reading", "connections_writing", "connections_waiting",
@@ -152,6 +152,11 @@ cdef class SharedState:
         return shm_load(&shared_control(self.base).peers_number)
 
     @property
+    def identities_number(self):
+        """Number of the current identities snapshot, 0 before the first."""
+        return shm_load(&shared_control(self.base).identities_number)
+
+    @property
     def configuration_hash(self):
         """Hash of the published configuration, 32 hex digits; empty before the first publication."""
         cdef ControlWords* control = shared_control(self.base)
@@ -175,6 +180,10 @@ cdef class SharedState:
     def publish_peers(self, number):
         """Make snapshot `number` the current peers. Control process only; its file must lie there already."""
         shm_store(&shared_control(self.base).peers_number, number)
+
+    def publish_identities(self, number):
+        """Make snapshot `number` the current identities. Control process only; its file must lie there already."""
+        shm_store(&shared_control(self.base).identities_number, number)
 
     # --- workers --------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """The mapped form of a configuration: written once by the control process, read by every worker.
 
-A snapshot file is position independent: every reference in it is an offset from the file's first byte. Two kinds of
+A snapshot file is position independent: every reference in it is an offset from the file's first byte. Three kinds of
 file share one container (SnapshotHeader): a *configuration* (settings that apply live, services, routes, router
-index) and *peers* (which addresses, with which weights, stand behind a host or upstream name). They change at
-different times: peers follow DNS, the configuration follows the operator.
+index), *peers* (which addresses, with which weights, stand behind a host or upstream name) and *identities*
+(consumers, credentials and groups, see identities.pxd). They change at different times: peers follow DNS, the
+configuration follows the operator, identities follow the users.
 
 The records below are the only description of the format: the builder in snapshot.pyx fills these very structs.
 """
@@ -11,7 +12,7 @@ The records below are the only description of the format: the builder in snapsho
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 
 cdef enum:
-    SNAPSHOT_FORMAT = 1          # raise with every change of a record below
+    SNAPSHOT_FORMAT = 2          # raise with every change of a record below
     NO_INDEX = 0xffffffff
 
 # "SLGATSNP", little endian; first eight bytes of every snapshot file
@@ -24,6 +25,7 @@ cdef extern from *:
 cpdef enum SnapshotKind:
     SNAPSHOT_CONFIGURATION = 1
     SNAPSHOT_PEERS = 2
+    SNAPSHOT_IDENTITIES = 3
 
 ctypedef struct StringRef:
     uint32_t offset              # from the first byte of the file
@@ -44,7 +46,8 @@ ctypedef struct SnapshotHeader:
     uint32_t router_offset, router_size      # the router's own index, see router.pyx
     uint32_t peer_slot_offset, peer_slot_count   # kind SNAPSHOT_PEERS: open-addressing table, count a power of two
     uint32_t trusted_range_offset, trusted_range_count
-    uint32_t reserved[7]
+    uint32_t identities_offset   # kind SNAPSHOT_IDENTITIES: IdentityIndex
+    uint32_t reserved[6]
 
 cpdef enum ProtocolBit:
     PROTOCOL_HTTP = 1
@@ -169,8 +172,12 @@ ctypedef struct Peer:
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 # Check magic, format, size, checksum and that every section lies inside the file. Returns NULL when it is sound,
-# else a static text that says what is wrong. Does not need the GIL; reads the whole file once.
+# else a static text that says what is wrong. Does not need the GIL; reads the whole file once. What is inside the
+# sections of identities is checked by identities_verify().
 cdef const char* snapshot_verify(const void* base, uint64_t size) noexcept nogil
+
+# The checksum of a file with this header and this body behind it.
+cdef uint64_t snapshot_checksum(const SnapshotHeader* header, const void* body, uint64_t body_size) noexcept nogil
 
 cdef inline const LiveSettings* snapshot_settings(const SnapshotHeader* snapshot) noexcept nogil:
     return <const LiveSettings*> (<const uint8_t*> snapshot + snapshot.live_settings_offset)

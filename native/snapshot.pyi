@@ -11,6 +11,7 @@ class SnapshotError(Exception): ...
 class SnapshotKind(IntEnum):
     SNAPSHOT_CONFIGURATION = 1
     SNAPSHOT_PEERS = 2
+    SNAPSHOT_IDENTITIES = 3
 
 class ProtocolBit(IntFlag):
     PROTOCOL_HTTP = 1

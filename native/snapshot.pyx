@@ -146,6 +146,8 @@ cdef const char* snapshot_verify(const void* base, uint64_t size) noexcept nogil
         return verify_configuration(header)
     if header.kind == SNAPSHOT_PEERS:
         return verify_peers(header)
+    if header.kind == SNAPSHOT_IDENTITIES:
+        return NULL
     return b"unknown kind of snapshot"
 
 

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from gateway.admin.audit import observed
 from gateway.settings import Settings
+from gateway.snapshot import Resolution
+from gateway.snapshot.target_health import Address
 from gateway.store import EMPTY_HASH, Configuration, EntityJson, LoadMemory
 from gateway.store.errors import StoreUnavailable
 from gateway.store.interface import Operation, Store
+from gateway.store.operations import remove_expired
 from gateway.store.read_only import ReadOnlyStore
 from gateway.store.source import DeclarativeSource
+from gateway.store.writable_file import WritableFileStore
 from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
 
+from .logs import set_level
 from .publication import FIRST_RESOLUTION, Publication
 from .publisher import Publisher
 from .remembered import Remembered
 from .transactions import Transactions
 
 log = logging.getLogger(__name__)
+
+EXPIRY_INTERVAL = 1.0  # seconds between two looks for what has expired
 
 
 class ControlPlane:
@@ -56,11 +65,13 @@ class ControlPlane:
         self.entity_json = EntityJson()
         self.loading = False
         self.stopping = False
+        self.target_health = publisher.target_health
         self._slots = slots
         self._remembered = remembered
         self._publication = Publication(settings, publisher, slots, lambda: store.configuration)
         self._transactions = Transactions(store, self._committed)
         self._known = store.configuration
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, *, after_crash: bool = False) -> None:
         """Load what the store holds; `after_crash`: of this master's earlier control process.
@@ -76,12 +87,23 @@ class ControlPlane:
         await self._transactions.run(self.store.open)
 
     def start(self) -> None:
-        """Begin to publish what is written, and to follow the addresses of names."""
+        """Begin to publish what is written, here and on other nodes, and to follow the addresses of names."""
         self._publication.start()
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            loop.call_soon_threadsafe(self._take_over)
+
+        self.store.follow(look)
+        if self.store.kind != "off":
+            self._spawn(self._remove_expired())
 
     async def close(self) -> None:
         """Stop the background work and close the store. What was published stays."""
         self.stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._publication.close()
         await self._transactions.close()
 
@@ -142,10 +164,11 @@ class ControlPlane:
         before = self.store.configuration
         if configuration is not before:
             await self._transactions.run(partial(self.store.replace, configuration))
+        after = self.store.configuration
         try:
             acknowledged = await self._publication.publish(settings, within=resolve_within)
         except BaseException:
-            if self.store.configuration is configuration is not before:
+            if self.store.configuration is after is not before:
                 await self._transactions.run(partial(self.store.replace, before))
             raise
         self.settings = settings or self.settings
@@ -154,9 +177,9 @@ class ControlPlane:
 
     async def reload(self, settings: Settings) -> None:
         """Take other settings, and read the declarative configuration again that they name. Raises
-        DeclarativeError; then, and when publishing fails, what is live stays."""
+        DeclarativeError, StoreError; then, and when publishing fails, what is live stays."""
         before = self.store.configuration
-        if isinstance(self.store, ReadOnlyStore):
+        if isinstance(self.store, ReadOnlyStore | WritableFileStore):
             source = DeclarativeSource.from_settings(settings)
             await self._transactions.run(partial(self.store.reload, source))
         try:
@@ -166,6 +189,22 @@ class ControlPlane:
                 await self._transactions.run(partial(self.store.replace, before))
             raise
 
+    async def mark_target(self, target_id: str, addresses: Iterable[Address], *, healthy: bool) -> None:
+        """Take addresses of a target out of the rotation, or back into it; returns when workers know."""
+        if self.target_health.mark(target_id, addresses, healthy=healthy):
+            await self._publication.publish_peers()
+
+    async def set_log_level(self, level: str) -> None:
+        """Have this process and the workers log at and above another level, until settings are read again."""
+        settings = replace(self.settings, log_level=level)
+        await self._publication.publish(settings)
+        self.settings = settings
+        set_level(level)
+
+    def resolutions(self) -> Mapping[str, Resolution]:
+        """Every name in use with what is known of its addresses."""
+        return self._publication.resolutions()
+
     async def _remember(self, configuration: Configuration) -> None:
         if self._remembered is not None:
             try:
@@ -174,9 +213,49 @@ class ControlPlane:
                 # It is live; only a crash of this process would bring back an older one.
                 log.error("the configuration could not be kept for a restart: %s", error)
 
+    # --- in the background --------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _take_over(self) -> None:
+        """Other nodes may have written something."""
+
+        async def catch_up() -> None:
+            try:
+                await self._transactions.catch_up()
+            except StoreUnavailable as error:  # the store has said so in the log
+                log.debug("following the database: %s", error)
+
+        if not self.stopping:
+            self._spawn(catch_up())
+
+    async def _remove_expired(self) -> None:
+        """Remove the entities whose time is over."""
+        while True:
+            await asyncio.sleep(EXPIRY_INTERVAL)
+            now = time.time()
+            expiry = self.store.configuration.next_expiry()
+            if expiry is None or expiry > now:
+                continue
+            try:
+                outcome = await self._transactions.write(
+                    Operation("remove", "expired", partial(remove_expired, now=now))
+                )
+            except StoreUnavailable as error:
+                log.debug("removing what has expired: %s", error)
+                continue
+            if outcome.error is not None:
+                log.error("what has expired could not be removed: %r", outcome.error)
+            elif outcome.result:
+                log.info("%d expired credentials were removed", outcome.result)
+
     def _committed(self) -> None:
         if self.store.configuration is not self._known:
             self._known = self.store.configuration
+            self.target_health.keep_only(self._known.of("targets"))
             self._publication.request()
 
     # --- what others ask ----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from gateway.run_directory import RunDirectory, read_json, write_json
 from gateway.settings import Settings, SettingsError
 from gateway.status.app import status_app
 from gateway.store import DeclarativeError, LoadMemory
+from gateway.store.errors import StoreUnavailable
 from gateway.store.interface import StoreError
 from gateway.store.read_only import ReadOnlyStore
 from gateway.store.stores import make_store
@@ -64,10 +65,10 @@ def run_control(
     """
     handler = configure_logging(log_fd, settings.log_level)
     os.nice(NICENESS)
-    process = ControlProcess(settings, shared, notify_fds, reload_settings, handler)
     try:
+        process = ControlProcess(settings, shared, notify_fds, reload_settings, handler)
         finished = asyncio.run(process.run())
-    except CannotStart as error:
+    except (CannotStart, StoreError) as error:
         for line in str(error).splitlines():
             log.critical("%s", line)
         raise SystemExit(CANNOT_START) from None
@@ -120,6 +121,7 @@ class ControlProcess:
             self._forget_earlier_master()
         else:
             self._slots.restore()
+            self._publisher.target_health.restore()
         plane = ControlPlane(
             self._settings,
             self._shared,
@@ -161,6 +163,7 @@ class ControlProcess:
         nothing.
         """
         self._slots.forget()
+        self._publisher.target_health.forget()
         self._remembered.forget()
         self._directory.node_id.unlink(missing_ok=True)
         for leftover in self._directory.snapshots.glob("*.snapshot*"):
@@ -258,7 +261,7 @@ class ControlProcess:
             errors += error.problems
         except DeclarativeError as error:
             errors += error.lines()
-        except TlsError as error:
+        except (TlsError, StoreError, StoreUnavailable) as error:
             errors.append(str(error))
         except Exception as error:
             log.exception("reload failed")

@@ -14,6 +14,7 @@ from gateway.snapshot import Resolution, host_names
 from gateway.store import Configuration
 from gateway.telemetry.metric_slots import MetricSlots
 
+from .differences import EVERY_KIND, SnapshotKinds
 from .logs import NOTICE
 from .publisher import Publisher
 
@@ -27,6 +28,9 @@ RESOLUTION_OF_WRITE = 0.05
 WRITE_PATIENCE = 0.1
 """seconds that the answer to a write waits for the workers; publications that take longer are not waited for
 at all"""
+LONGEST_PAUSE = 0.1
+"""seconds after a publication for which nobody waits: with a stream of writes, publishing a large
+configuration takes half of the time, and leaves the other half to writes and requests"""
 
 
 class Publication:
@@ -57,6 +61,9 @@ class Publication:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._names_of: list[tuple[Configuration, set[str]]] = []
+        self._routes: Mapping[str, object] = {}
+        self._metric_slots: Mapping[str, int] = {}
+        """of these routes"""
 
     def start(self) -> None:
         """Begin to follow requests and addresses."""
@@ -99,33 +106,9 @@ class Publication:
         Raises, and leaves the workers as they were, when it cannot be compiled or written.
         """
         async with self._changing:
-            return await self._publish(settings, within)
-
-    async def _publish(self, settings: Settings | None, within: float) -> bool:
-        started = time.monotonic()
-        requested = self._requested
-        configuration = self._newest()
-        self._wanted.clear()
-        if settings is not None:
-            self._resolver.configure(ResolverOptions.from_settings(settings))
-        self._resolver.use(self._names([configuration, *self._publisher.configurations()]))
-        await self._resolver.settle(within)
-        try:
-            metric_slots = await asyncio.to_thread(self._slots.assign, configuration.of("routes"))
-            self._addresses_changed.clear()  # what is known now goes into this publication
-            acknowledged = await self._publisher.publish(
-                configuration, settings or self._settings, self._resolver.resolutions(), metric_slots
-            )
-        except BaseException:
-            self._resolver.configure(ResolverOptions.from_settings(self._settings))
-            self._addresses_changed.set()
-            raise
-        finally:
-            self._resolver.use(self._names(self._publisher.configurations()))
-        self._settings = settings or self._settings
-        self._duration = time.monotonic() - started
-        self._tell(requested)
-        await asyncio.to_thread(set_aside)
+            configuration = self._newest()
+            acknowledged = await self._publish(configuration, EVERY_KIND, settings, within)
+            await asyncio.to_thread(set_aside)
         log.log(
             NOTICE,
             "configuration %d is live%s: hash %s, %s",
@@ -135,6 +118,55 @@ class Publication:
             summary(configuration),
         )
         return acknowledged
+
+    async def publish_peers(self) -> bool:
+        """Publish the peers again, for what has changed besides their addresses. True and False as above."""
+        async with self._changing:
+            self._addresses_changed.clear()
+            return await self._publisher.publish_peers(self._resolver.resolutions())
+
+    async def _publish(
+        self, configuration: Configuration, kinds: SnapshotKinds, settings: Settings | None, within: float
+    ) -> bool:
+        """Publish these kinds of snapshot of the newest configuration."""
+        started = time.monotonic()
+        requested = self._requested
+        self._wanted.clear()
+        if settings is not None:
+            self._resolver.configure(ResolverOptions.from_settings(settings))
+        if "peers" in kinds:
+            self._resolver.use(self._names([configuration, *self._publisher.configurations()]))
+            await self._resolver.settle(within)
+        try:
+            if "configuration" in kinds:
+                await asyncio.to_thread(self._assign_slots, configuration)
+            if "peers" in kinds:
+                self._addresses_changed.clear()  # what is known now goes into this publication
+            acknowledged = await self._publisher.publish(
+                configuration,
+                settings or self._settings,
+                self._resolver.resolutions(),
+                self._metric_slots,
+                kinds,
+            )
+        except BaseException:
+            self._resolver.configure(ResolverOptions.from_settings(self._settings))
+            self._addresses_changed.set()
+            raise
+        finally:
+            if "peers" in kinds:
+                self._resolver.use(self._names(self._publisher.configurations()))
+        self._settings = settings or self._settings
+        self._duration = time.monotonic() - started
+        self._tell(requested)
+        return acknowledged
+
+    def _assign_slots(self, configuration: Configuration) -> None:
+        """Give every route its slot in the workers' metrics."""
+        routes = configuration.of("routes")
+        if routes is not self._routes:
+            self._metric_slots = self._slots.assign(routes)
+            self._routes = routes
 
     def _tell(self, requested: int) -> None:
         """Everything up to this request is served."""
@@ -160,12 +192,25 @@ class Publication:
                 if not self._wanted.is_set():
                     continue  # published by somebody else meanwhile
                 try:
-                    await self._publish(None, RESOLUTION_OF_WRITE)
-                    continue
+                    await self._publish_newest()
+                    pause = min(self._duration, LONGEST_PAUSE) if self._duration > WRITE_PATIENCE else 0
                 except Exception:
                     log.exception("publishing the configuration failed")
-            await asyncio.sleep(RETRY_DELAY)
-            self._wanted.set()
+                    self._wanted.set()
+                    pause = RETRY_DELAY
+            await asyncio.sleep(pause)
+
+    async def _publish_newest(self) -> None:
+        """Publish what the workers do not serve yet."""
+        configuration = self._newest()
+        kinds = self._publisher.needed_for(configuration)
+        acknowledged = await self._publish(configuration, kinds, None, RESOLUTION_OF_WRITE)
+        log.info(
+            "%s published%s: hash %s",
+            " and ".join(sorted(kinds)) or "nothing",
+            f", in all workers after {self._duration * 1000:.0f} ms" if acknowledged else "",
+            configuration.hash,
+        )
 
     async def _follow_addresses(self) -> None:
         """Publish the peers again whenever the addresses of a name in use have changed."""

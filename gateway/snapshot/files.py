@@ -3,23 +3,10 @@
 import os
 import re
 from pathlib import Path
-from typing import Literal
 
-from gateway.run_directory import open_new
+from gateway.run_directory import SnapshotKind, open_new
 
-Kind = Literal["configuration", "peers"]
-
-_NAME = re.compile(r"(configuration|peers)-(\d+)\.snapshot")
-
-
-def configuration_path(prefix: Path, number: int) -> Path:
-    """File of the configuration snapshot with this number."""
-    return prefix / "snapshots" / f"configuration-{number}.snapshot"
-
-
-def peers_path(prefix: Path, number: int) -> Path:
-    """File of the peers snapshot with this number."""
-    return prefix / "snapshots" / f"peers-{number}.snapshot"
+_NAME = re.compile(r"([a-z]+)-(\d+)\.snapshot")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -38,7 +25,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def remove_older(prefix: Path, kind: Kind, keep: int) -> None:
+def remove_older(prefix: Path, kind: SnapshotKind, keep: int) -> None:
     """Delete the snapshots of a kind with a number below `keep`. Workers go on reading what is mapped."""
     directory = prefix / "snapshots"
     if not directory.is_dir():

@@ -26,7 +26,6 @@ from gateway.logs import ErrorLog
 from gateway.run_directory import RunDirectory, read_json
 from gateway.settings import Settings, load_settings
 from gateway.snapshot import Resolution, ResolutionState, ResolvedAddress, compile_peers
-from gateway.snapshot.files import configuration_path, peers_path
 from gateway.store import Configuration, EntityJson, LoadMemory, load_declarative_document
 from gateway.store.read_only import ReadOnlyStore
 from gateway.store.source import DeclarativeSource
@@ -71,6 +70,9 @@ class Setting:
         for descriptor in self.notify:
             os.close(descriptor)
 
+    def snapshot(self, kind: Any, number: int) -> Path:
+        return RunDirectory(self.prefix).snapshot(kind, number)
+
     def snapshots(self) -> list[str]:
         return sorted(path.name for path in (self.prefix / "snapshots").iterdir())
 
@@ -80,17 +82,20 @@ class Setting:
     @asynccontextmanager
     async def worker(self, index: int, **options: Any) -> AsyncIterator[dict[str, list[int]]]:
         """A worker that takes over what is published when it is notified."""
-        seen: dict[str, list[int]] = {"configuration": [], "peers": []}
+        seen: dict[str, list[int]] = {"configuration": [], "peers": [], "identities": []}
         self.shared.set_worker(index, pid=os.getpid(), state=WorkerState.WORKER_SERVING, **options)
 
         def take_over() -> None:
             os.eventfd_read(self.notify[index])
-            numbers = (self.shared.configuration_number, self.shared.peers_number)
-            for path in (configuration_path(self.prefix, numbers[0]), peers_path(self.prefix, numbers[1])):
-                assert path.exists()
-            seen["configuration"].append(numbers[0])
-            seen["peers"].append(numbers[1])
-            self.shared.set_worker(index, configuration_number=numbers[0], peers_number=numbers[1])
+            numbers = {
+                "configuration": self.shared.configuration_number,
+                "peers": self.shared.peers_number,
+                "identities": self.shared.identities_number,
+            }
+            for kind, number in numbers.items():
+                assert self.snapshot(kind, number).exists()
+                seen[kind].append(number)
+            self.shared.set_worker(index, **{f"{kind}_number": number for kind, number in numbers.items()})
 
         loop = asyncio.get_running_loop()
         loop.add_reader(self.notify[index], take_over)
@@ -125,7 +130,7 @@ def test_publication_waits_for_every_worker(setting: Setting) -> None:
     async def test() -> None:
         async with setting.worker(0) as first, setting.worker(3) as second:
             assert await setting.publish(configuration("127.0.0.1"))
-            assert first == second == {"configuration": [1], "peers": [1]}
+            assert first == second == {"configuration": [1], "peers": [1], "identities": [1]}
             assert setting.shared.configuration_hash == configuration("127.0.0.1").hash
 
     run(test())
@@ -139,6 +144,8 @@ def test_one_older_file_of_each_kind_is_kept(setting: Setting) -> None:
             assert setting.snapshots() == [
                 "configuration-4.snapshot",
                 "configuration-5.snapshot",
+                "identities-4.snapshot",
+                "identities-5.snapshot",
                 "peers-4.snapshot",
                 "peers-5.snapshot",
             ]
@@ -156,7 +163,7 @@ def test_a_worker_that_lags_is_reported_and_nothing_is_deleted(
         setting.shared.set_worker(1, pid=os.getpid(), state=WorkerState.WORKER_STARTING)
         for _ in range(3):
             assert not await setting.publish(configuration("127.0.0.1"))
-        assert len(setting.snapshots()) == 6
+        assert len(setting.snapshots()) == 9
         assert f"no acknowledgement within 0.05 s from worker {os.getpid()}" in caplog.text
 
     run(test())
@@ -187,9 +194,14 @@ def test_numbers_go_on_after_those_in_shared_memory(setting: Setting) -> None:
     async def test() -> None:
         setting.shared.publish_configuration(41, "a" * 32)
         setting.shared.publish_peers(17)
+        setting.shared.publish_identities(5)
         await setting.publish(configuration("127.0.0.1"))
         assert (setting.shared.configuration_number, setting.shared.peers_number) == (42, 18)
-        assert setting.snapshots() == ["configuration-42.snapshot", "peers-18.snapshot"]
+        assert setting.snapshots() == [
+            "configuration-42.snapshot",
+            "identities-6.snapshot",
+            "peers-18.snapshot",
+        ]
 
     run(test())
 
@@ -199,13 +211,13 @@ def test_peers_of_the_configuration_before_stay_while_workers_move(setting: Sett
         resolutions = {"old.test": ready("10.0.0.1"), "new.test": ready("10.0.0.2")}
         await setting.publish(configuration("old.test"), **{"old.test": ready("10.0.0.1")})
         await setting.publisher.publish(configuration("new.test"), setting.settings, resolutions, {})
-        data = peers_path(setting.prefix, 2).read_bytes()
+        data = setting.snapshot("peers", 2).read_bytes()
         for key in ("host:old.test:80", "host:new.test:80"):
             found = find_peer_set(data, key)
             assert found is not None
             assert found["state"] == PeerSetState.PEERS_READY
         await setting.publisher.publish(configuration("new.test"), setting.settings, resolutions, {})
-        assert find_peer_set(peers_path(setting.prefix, 3).read_bytes(), "host:old.test:80") is None
+        assert find_peer_set(setting.snapshot("peers", 3).read_bytes(), "host:old.test:80") is None
 
     run(test())
 
@@ -323,7 +335,7 @@ def test_addresses_that_change_are_published(setting: Setting) -> None:
 
     def published() -> list[str]:
         number = setting.shared.peers_number
-        found = find_peer_set(peers_path(setting.prefix, number).read_bytes(), "host:backend:80")
+        found = find_peer_set(setting.snapshot("peers", number).read_bytes(), "host:backend:80")
         assert found is not None
         return [peer["address"] for peer in found["peers"]]
 
@@ -521,7 +533,7 @@ def test_a_reload_without_a_file_keeps_what_was_posted(
 def test_snapshots_are_sound(setting: Setting) -> None:
     async def test() -> None:
         await setting.publish(configuration("127.0.0.1", "127.0.0.2"))
-        found = describe(configuration_path(setting.prefix, 1).read_bytes())
+        found = describe(setting.snapshot("configuration", 1).read_bytes())
         assert found["number"] == 1
 
     run(test())

@@ -2,16 +2,20 @@ import os
 
 import pytest
 
-from gateway.snapshot.files import configuration_path, peers_path, remove_older, write_atomically
+from gateway.run_directory import RunDirectory
+from gateway.snapshot.files import remove_older, write_atomically
 
 
 def test_paths(tmp_path):
-    assert configuration_path(tmp_path, 3) == tmp_path / "snapshots" / "configuration-3.snapshot"
-    assert peers_path(tmp_path, 4) == tmp_path / "snapshots" / "peers-4.snapshot"
+    assert (
+        RunDirectory(tmp_path).snapshot("configuration", 3)
+        == tmp_path / "snapshots" / "configuration-3.snapshot"
+    )
+    assert RunDirectory(tmp_path).snapshot("peers", 4) == tmp_path / "snapshots" / "peers-4.snapshot"
 
 
 def test_write(tmp_path):
-    path = configuration_path(tmp_path, 1)
+    path = RunDirectory(tmp_path).snapshot("configuration", 1)
     write_atomically(path, b"one")
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
@@ -21,7 +25,7 @@ def test_write(tmp_path):
 
 
 def test_a_reader_keeps_the_file_it_has_open(tmp_path):
-    path = peers_path(tmp_path, 1)
+    path = RunDirectory(tmp_path).snapshot("peers", 1)
     write_atomically(path, b"old")
     with path.open("rb") as reader:
         write_atomically(path, b"new content")
@@ -29,7 +33,7 @@ def test_a_reader_keeps_the_file_it_has_open(tmp_path):
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    path = peers_path(tmp_path, 1)
+    path = RunDirectory(tmp_path).snapshot("peers", 1)
     write_atomically(path, b"old")
 
     def fail(*_):
@@ -46,8 +50,8 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_remove_older(tmp_path):
     remove_older(tmp_path, "peers", 5)  # nothing there yet
     for number in (1, 2, 10):
-        write_atomically(configuration_path(tmp_path, number), b"")
-        write_atomically(peers_path(tmp_path, number), b"")
+        write_atomically(RunDirectory(tmp_path).snapshot("configuration", number), b"")
+        write_atomically(RunDirectory(tmp_path).snapshot("peers", number), b"")
     (tmp_path / "snapshots" / "peers-x.snapshot").touch()
     remove_older(tmp_path, "peers", 10)
     left = {path.name for path in (tmp_path / "snapshots").iterdir()}
