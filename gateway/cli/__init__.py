@@ -4,6 +4,7 @@ Click and not Typer: Typer loads pydantic, which more than doubles the time of a
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -205,6 +206,40 @@ def init(file: Path) -> None:
     from gateway.cli import config_files
 
     config_files.init(file)
+
+
+@app.group("migrations")
+def migrations_group() -> None:
+    """Make and upgrade the tables of the database."""
+
+
+def _migration(command: str, description: str) -> None:
+    @migrations_group.command(command, help=description)
+    @with_settings
+    @click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
+    @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+    @click.option("--force", "-f", is_flag=True, help="Run what was executed again.")
+    @click.option(
+        "--db-timeout",
+        type=click.FloatRange(min=1),
+        default=60,
+        help="Seconds for each step of the database.",
+    )
+    @click.option(
+        "--lock-timeout", type=click.FloatRange(min=0), default=60, help="Seconds to wait for other nodes."
+    )
+    def run(invocation: Invocation, **options: Any) -> None:
+        from gateway.cli import migrations as work
+
+        work.run(invocation, command, work.Options(**options))
+
+
+_migration("bootstrap", "Make the tables. SQLite needs no command: the gateway makes them when it starts.")
+_migration("up", "Run new migrations, beside nodes of the version before.")
+_migration("finish", "Run what is pending after 'up', once all nodes have this version.")
+_migration("list", "List migrations. Exit codes: 3 bootstrap needed, 4 pending ones, 5 new ones.")
+_migration("status", "The same as JSON, with the same exit codes.")
+_migration("reset", "Drop the tables, with all entities.")
 
 
 @app.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -13,17 +13,23 @@ from gateway.settings import Settings
 from gateway.store.sql.database import Database
 from gateway.store.sql.store import SqlStore
 
+LOCK_PATIENCE = 30.0
+"""seconds that a transaction waits for those of other nodes, or processes; an import may take some"""
 
-def database_of(settings: Settings) -> Database:
+
+def database_of(settings: Settings, *, lock_patience: float = LOCK_PATIENCE) -> Database:
     """The database that settings name; DATABASE must not be off. Connects to nothing yet."""
     if settings.database == "postgres":
         from gateway.store.sql.postgres import PostgresDatabase
 
-        return PostgresDatabase.from_settings(settings)
+        return PostgresDatabase.from_settings(settings, lock_patience=lock_patience)
     from gateway.store.sql.sqlite import SqliteDatabase
 
     return SqliteDatabase(
-        settings.sqlite_path, owner=ids_of_children(settings), look_every=settings.db_update_frequency
+        settings.sqlite_path,
+        owner=ids_of_children(settings),
+        look_every=settings.db_update_frequency,
+        lock_patience=lock_patience,
     )
 
 

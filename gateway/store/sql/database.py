@@ -24,6 +24,12 @@ class Database(Protocol):
     def prepare(self) -> None:
         """Make what must be there before a connection can be made. Raises StoreError."""
 
+    def is_there(self) -> bool:
+        """Whether there is something to connect to."""
+
+    def make_schema(self, connection: Connection) -> None:
+        """Make what the tables stand in, before they are made for the first time."""
+
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that sees one state of the database."""
 

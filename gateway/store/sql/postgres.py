@@ -57,16 +57,20 @@ class PostgresDatabase:
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> PostgresDatabase:
+    def from_settings(cls, settings: Settings, *, lock_patience: float = LOCK_PATIENCE) -> PostgresDatabase:
         """What the settings PG_* say."""
         return cls(
             Address.from_settings(settings),
             pool_size=settings.pg_pool_size,
             look_every=settings.db_update_frequency,
+            lock_patience=lock_patience,
         )
 
     def prepare(self) -> None:
         """There is nothing to make."""
+
+    def is_there(self) -> bool:
+        return True
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -40,6 +40,7 @@ class SqliteDatabase:
         *,
         owner: tuple[int, int] | None = None,
         look_every: float = 0.5,
+        lock_patience: float = LOCK_PATIENCE,
         synchronous: str = "FULL",
     ) -> None:
         """`owner`: user and group id that a new file is given; `look_every`: seconds between two looks for
@@ -49,6 +50,7 @@ class SqliteDatabase:
         self.name = str(path)
         self._owner = owner
         self._look_every = look_every
+        self._lock_patience = lock_patience
         self._synchronous = synchronous
         self._engine = create_engine(
             "sqlite://",
@@ -56,7 +58,7 @@ class SqliteDatabase:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
-            pool_timeout=LOCK_PATIENCE,
+            pool_timeout=lock_patience,
             pool_reset_on_return="rollback",
         )
         event.listen(self._engine, "begin", _begin)
@@ -84,6 +86,12 @@ class SqliteDatabase:
                     f"not write to the {what} {path}; give it the right, or choose another SQLITE_PATH"
                 )
 
+    def is_there(self) -> bool:
+        return self.path.exists()
+
+    def make_schema(self, connection: Connection) -> None:
+        """The file is all there is."""
+
     def _unusable(self, error: OSError) -> str:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         return (
@@ -95,7 +103,7 @@ class SqliteDatabase:
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=LOCK_PATIENCE,
+            timeout=self._lock_patience,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -135,7 +143,7 @@ class SqliteDatabase:
         if code.startswith("SQLITE_FULL"):
             return f"{where} cannot grow: the disk is full; make room on it"
         if code.startswith("SQLITE_BUSY"):
-            return f"{where} is held by another process for more than {LOCK_PATIENCE:g} s ({text})"
+            return f"{where} is held by another process for more than {self._lock_patience:g} s ({text})"
         if code.startswith("SQLITE_NOTADB"):
             return (
                 f"{where} is not a database ({text}); move the file away, and a new database is made, or "
@@ -164,7 +172,7 @@ class SqliteDatabase:
 
         def end() -> None:
             ended.set()
-            thread.join(2 * LOCK_PATIENCE)
+            thread.join(2 * self._lock_patience)
 
         return end
 

@@ -98,6 +98,20 @@ class Migrations:
             return self._state_at(None)
         return self._state_at(connection.execute(select(_VERSION.c.version_num)).scalar())
 
+    @property
+    def nothing_done(self) -> SchemaState:
+        """The state of a database that is not there yet."""
+        return self._state_at(None)
+
+    def next_of(self, state: SchemaState, phase: Phase) -> tuple[str, ...]:
+        """The scripts of a phase that may run next, one after the other."""
+        found = []
+        for revision in self._revisions[len(state.executed) :]:
+            if revision.phase is not phase:
+                break
+            found.append(revision.name)
+        return tuple(found)
+
     def _state_at(self, current: str | None) -> SchemaState:
         names = [revision.name for revision in self._revisions]
         if current is not None and current not in names:
