@@ -115,7 +115,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
                 console.print(Text(f"    {name}: another value (hidden)"))
             else:
                 console.print(Text(f"    {name}: {as_text(before)} -> {as_text(after)}"))
-    console.print(Text(f"\n{summary(plan)}"))
+    console.print(Text(f"\nTo do: {summary(plan)}"))
 
 
 def plain_console() -> "Console":
@@ -156,6 +156,6 @@ def as_text(value: Any) -> str:
 
 
 def summary(plan: Plan) -> str:
-    """`2 created, 1 updated, 0 deleted`, of a plan that is carried out or may be."""
-    counted = ((plan.count(action), f"{action}{'d' if action.endswith('e') else 'ed'}") for action in Action)
-    return ", ".join(f"{count} {word}" for count, word in counted)
+    """`create 2, update 1`: how much there is to do, or was done."""
+    counted = ((action, plan.count(action)) for action in Action)
+    return ", ".join(f"{action} {count}" for action, count in counted if count)

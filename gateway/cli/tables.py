@@ -15,8 +15,6 @@ Names = Mapping[tuple[str, str], str]
 LAST = ("tags", "id")
 """columns that stand at the end"""
 NEVER = ("created_at", "updated_at")
-WIDTH_OF_A_PIPE = 10_000
-"""characters; what reads from a pipe gets whole lines"""
 
 
 class Form(StrEnum):
@@ -49,49 +47,62 @@ def as_yaml(document: Any) -> str:
 
 def print_table(kind: type[Entity], documents: Sequence[Document], names: Names) -> None:
     """Print a row for each entity. `names`: what to show for a reference, by type and id."""
+    columns = columns_for(kind, documents)
+    rows = [[cell(kind, name, document.get(name), names) for name in columns] for document in documents]
+    if not sys.stdout.isatty():
+        print_plain([columns, *rows])
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    on_terminal = sys.stdout.isatty()
-    console = Console() if on_terminal else Console(width=WIDTH_OF_A_PIPE, no_color=True, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD if on_terminal else None, header_style="bold", pad_edge=False)
-    columns = columns_for(kind, documents)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for document in documents:
-        cells = [cell(kind, name, document.get(name), names) for name in columns]
-        table.add_row(*(Text(text) for text in cells))
-    console.print(table)
+    table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
 
 
 def print_fields(kind: type[Entity], document: Document, names: Names) -> None:
     """Print one entity, a line for each field."""
+    rows = [
+        [name, "-" if value is None else cell(kind, name, value, names)] for name, value in document.items()
+    ]
+    if not sys.stdout.isatty():
+        print_plain(rows)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    on_terminal = sys.stdout.isatty()
-    console = Console() if on_terminal else Console(width=WIDTH_OF_A_PIPE, no_color=True, highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in document.items():
-        shown = cell(kind, name, value, names) if value is not None else "-"
-        table.add_row(Text(name), Text(shown))
-    console.print(table)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def print_plain(rows: Sequence[Sequence[str]]) -> None:
+    """Print columns for a pipe: a line for each row, however long."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def columns_for(kind: type[Entity], documents: Sequence[Document]) -> list[str]:
     """The fields that are worth a column: what identifies an entity, what it belongs to, and what differs
     from its default somewhere."""
     shape = shape_of(kind)
-    first = [name for name in (kind.endpoint_key, *shape.foreign) if name is not None]
+    key = [kind.endpoint_key] if kind.endpoint_key else []
+    used = [name for name in shape.foreign if any(document.get(name) for document in documents)]
+    first = [*key, *used]
     telling = [
         name
         for name in shape.fields
-        if name not in (*first, *LAST, *NEVER)
+        if name not in (*first, *shape.foreign, *LAST, *NEVER)
         and (name in shape.mandatory or any(is_telling(shape.defaults, name, one) for one in documents))
     ]
     return [*first, *telling, *LAST]

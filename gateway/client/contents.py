@@ -73,7 +73,8 @@ def _read_type(admin: AdminClient, kind: type[Entity], before: list[Entity]) -> 
 def _entity(kind: type[Entity], document: Document) -> Entity:
     ttl = document.get("ttl")
     if ttl is not None and issubclass(kind, Expiring):
-        document = {**document, "expires_at": round(time.time() + ttl, 3)}
+        # Shown are the whole seconds after the current one.
+        document = {**document, "expires_at": round(time.time() + ttl + 0.5, 3)}
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:

@@ -19,6 +19,8 @@ Selection: TypeAlias = Callable[[Entity], bool]
 """Whether an entity is one of those that this is about."""
 
 STAMPS = ("created_at", "updated_at")
+TELLING = ("name", "username", "custom_id", "target", "group", "prefix")
+"""fields by which people know an entity, as far as it has one of them"""
 
 
 class Action(enum.StrEnum):
@@ -163,7 +165,10 @@ class _Planning:
         if not self._selected(entity):
             return
         stamps = {name: getattr(found, name) for name in STAMPS if hasattr(found, name)}
-        after, secrets = self._as_stored(entity, {"id": found.id, **stamps})
+        kept = {"id": found.id, **stamps}
+        # What was made up when the file was read is not what somebody wants.
+        kept |= {name: getattr(found, name) for name in self._wanted.generated.get(entity.id, ())}
+        after, secrets = self._as_stored(entity, kept, found)
         if differences(found, after):
             yield Change(Action.UPDATE, found, after, secrets)
 
@@ -176,36 +181,45 @@ class _Planning:
                     "which is neither there nor selected"
                 )
         self._ids[entity.type_name, entity.id] = entity.id
-        after, secrets = self._as_stored(entity, {})
+        after, secrets = self._as_stored(entity, {}, None)
         return Change(Action.CREATE, None, after, secrets)
 
     def _with_references(self, entity: Entity, fields: Mapping[str, Any] | None = None) -> Entity:
         """An entity of the file with the ids that its references have in the gateway."""
-        values = {name: getattr(entity, name) for name in shape_of(type(entity)).fields} | dict(fields or {})
+        values = {**_values(entity), **(fields or {})}
         for name, foreign in shape_of(type(entity)).foreign.items():
             if values[name] is not None:
                 identifier = self._ids.get((foreign.reference, values[name].id), values[name].id)
                 values[name] = Reference(identifier)
         return type(entity)(**values)
 
-    def _as_stored(self, entity: Entity, fields: Mapping[str, Any]) -> tuple[Entity, Mapping[str, Any]]:
-        """An entity of the file as the gateway will store it, and what has to be sent instead of its
-        hashes."""
-        secrets = self._wanted.given_secrets.get(entity.id, {})
-        after = self._with_references(entity, {**fields, **secrets})
-        if secrets:  # the hash may depend on the consumer's id, which is known only now
-            values = {name: getattr(after, name) for name in shape_of(type(entity)).fields}
-            type(entity).hash_secrets(values)
-            after = type(entity)(**values)
-        return after, secrets
+    def _as_stored(
+        self, entity: Entity, kept: Mapping[str, Any], found: Entity | None
+    ) -> tuple[Entity, Mapping[str, Any]]:
+        """An entity of the file as the gateway will store it, and what has to be sent instead of its hashes.
+        `kept`: values that it keeps; `found`: what is there now."""
+        kind = type(entity)
+        given = self._wanted.given_secrets.get(entity.id, {})
+        secrets = {name: value for name, value in given.items() if name not in kept}
+        if not secrets:
+            return self._with_references(entity, kept), {}
+        if found is not None and kind.has_secrets(_values(found), secrets):
+            unchanged = {name: getattr(found, name) for name in secrets}
+            return self._with_references(entity, {**kept, **unchanged}), secrets
+        # The hash may depend on the consumer's id, which is known only now.
+        values = _values(self._with_references(entity, {**kept, **secrets}))
+        kind.hash_secrets(values)
+        return kind(**values), secrets
+
+
+def _values(entity: Entity) -> dict[str, Any]:
+    return {name: getattr(entity, name) for name in shape_of(type(entity)).fields}
 
 
 def describe(entity: Entity) -> str:
     """An entity in a few words: "service users"."""
-    key = type(entity).endpoint_key
-    shape = shape_of(type(entity))
-    named = key is not None and not shape.fields[key].encrypted and getattr(entity, key)
-    return f"{entity.singular} {named or getattr(entity, 'target', None) or entity.id}"
+    names = (getattr(entity, field, None) for field in TELLING)
+    return f"{entity.singular} {next(filter(None, names), entity.id)}"
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from gateway.client.clients import AdminClient
 from gateway.client.contents import collection_of, is_nested_only
 from gateway.client.errors import ClientError
 from gateway.client.plan import Action, Change, Plan, describe
-from gateway.entities.expiry import Expiring, time_left
+from gateway.entities.expiry import Expiring
 from gateway.entities.record import shape_of
 from gateway.store.export import declarative_form, export_declarative
 
@@ -76,5 +76,5 @@ def _fields(change: Change) -> dict[str, Any]:
     if isinstance(entity, Expiring):
         # Kong knows only the life that is left.
         form.pop("expires_at", None)
-        form["ttl"] = time_left(entity, time.time())
+        form["ttl"] = entity.expires_at and max(1, round(entity.expires_at - time.time()))
     return form

@@ -12,10 +12,11 @@ The rules are reference/entities.md §7 and the recorded scenarios dbless-*.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ import orjson
 
 from gateway.entities import texts
 from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
-from gateway.entities.fields import UUID, Errors, Reference
+from gateway.entities.fields import UUID, Errors, Reference, Text
 from gateway.entities.identifiers import derived_id, key_of_content, key_of_kong
 from gateway.entities.paths import path_of_older_format
 from gateway.entities.record import ENTITY, Entity, check_entity, shape_of, to_kong
@@ -61,6 +62,8 @@ class Parsed:
     configuration: Configuration
     given_secrets: Mapping[str, Mapping[str, Any]] = field(repr=False)
     """Id -> fields as given, for entities whose secrets were hashed."""
+    generated: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Id -> fields that were not given and are new at each reading, for entities with such: keys, secrets."""
 
     def answer(self, entity_json: EntityJson) -> bytes:
         """Kong's answer to POST /config, in JSON: entities by type and id, secrets as they were given."""
@@ -104,6 +107,8 @@ class Item:
     """What was built of it in the end."""
     given_secrets: dict[str, Any] = field(default_factory=dict)
     """Fields as given, for those whose secrets were hashed."""
+    generated: Collection[str] = ()
+    """Fields that were not given and made up: keys and secrets."""
 
     def value_of(self, name: str) -> Any:
         """The valid value of a field."""
@@ -352,6 +357,7 @@ class Loader:
         now = time.time()
         entities: list[Entity] = []
         given_secrets: dict[str, dict[str, Any]] = {}
+        generated: dict[str, Collection[str]] = {}
         # In the order of the catalogue, each type in the order of the file.
         for items in self._by_id.values():
             for item in items.values():
@@ -360,12 +366,15 @@ class Loader:
                     entity = self._build_entity(item, now)
                 if item.given_secrets:
                     given_secrets[item.id] = item.given_secrets
+                if item.generated:
+                    generated[item.id] = item.generated
                 entities.append(entity)
-        return Parsed(Configuration(entities, self._hash), given_secrets)
+        return Parsed(Configuration(entities, self._hash), given_secrets, generated)
 
     def _build_entity(self, item: Item, now: float) -> Entity:
         kind, values = item.kind, item.clean
         values["id"] = item.id
+        item.generated = [name for name in _generated_fields(kind) if name not in values]
         shape_of(kind).complete(values, now)
         if self._transform and "hash_secrets" in vars(kind):
             before = dict(values)
@@ -454,6 +463,13 @@ class Loader:
             else:
                 put(tree, path, errors[0] if isinstance(errors, list) else errors)
         return DeclarativeError(self._source, self._findings)
+
+
+@functools.cache
+def _generated_fields(kind: type[Entity]) -> tuple[str, ...]:
+    """The fields for which a random value is made when none is given."""
+    shape = shape_of(kind)
+    return tuple(name for name in shape.automatic if name != "id" and isinstance(shape.fields[name], Text))
 
 
 def _unique_key(kind: type[Entity], values: Mapping[str, Any]) -> str | None:

@@ -50,7 +50,7 @@ def test_entities_keep_the_ids_they_have() -> None:
         consumers=[{"username": "bob", "acls": [{"group": "g"}]}],
     )
     plan = make_plan(current, wanted, prune=True)
-    assert told(plan) == ["update service a", "update target h:1", f"update acl {IDS[5]}"]
+    assert told(plan) == ["update service a", "update target h:1", "update acl g"]
     service, target, _ = plan.changes
     assert service.after is not None
     assert (service.after.id, service.differences()) == (IDS[0], {"host": ("old", "new")})
@@ -219,3 +219,38 @@ def test_without_prune_nothing_goes(
     for type_name, table in current.entities.items():
         assert table.keys() <= result.of(type_name).keys()
     assert make_plan(result, wanted).changes == ()
+
+
+def test_what_was_made_up_when_the_file_was_read_changes_nothing() -> None:
+    document = {
+        "consumers": [
+            {
+                "username": "bob",
+                "jwt_secrets": [{"key": "k"}],
+                "oauth2_credentials": [{"name": "app", "client_id": "c"}],
+                "keyauth_credentials": [{"tags": ["t"]}],
+            }
+        ]
+    }
+    assert make_plan(gateway(**document), parsed(**document), prune=True).changes == ()
+
+
+def test_secrets_with_random_salt() -> None:
+    def document(secret: str) -> dict[str, Any]:
+        app = {"name": "app", "client_id": "c", "client_secret": secret, "hash_secret": True}
+        return {"consumers": [{"username": "bob", "oauth2_credentials": [app]}]}
+
+    current = gateway(**document("secret"))
+    assert make_plan(current, parsed(**document("secret"))).changes == ()
+    assert told(make_plan(current, parsed(**document("other")))) == ["update oauth2_credential app"]
+    export = parse_declarative(export_declarative(current))
+    assert make_plan(current, export).changes == ()
+
+
+def test_a_life_time_does_not_change_by_passing() -> None:
+    document = {"consumers": [{"username": "bob", "keyauth_credentials": [{"key": "k", "ttl": 500}]}]}
+    other = {"consumers": [{"username": "bob", "keyauth_credentials": [{"key": "k", "ttl": 900}]}]}
+    forever = {"consumers": [{"username": "bob", "keyauth_credentials": [{"key": "k"}]}]}
+    assert make_plan(gateway(**document), parsed(**other)).changes == ()
+    (change,) = make_plan(gateway(**document), parsed(**forever)).changes
+    assert list(change.differences()) == ["expires_at"]
