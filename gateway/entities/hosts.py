@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 NAME_CHARACTERS = re.compile(r"[0-9A-Za-z\-._]+")
 IPV4_CHARACTERS = re.compile(r"[0-9.:]+")
-IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?::(\d+))?")
-PORT_SUFFIX = re.compile(r":(\d+)$")
+IPV4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})(?::([0-9]+))?")
+# Not `\d` and `$`, which also match other scripts' digits and the end before a line feed.
+PORT_SUFFIX = re.compile(r":([0-9]+)\Z")
 
 INVALID_PORT = "invalid port number"
 

@@ -71,7 +71,7 @@ def route_host_problem(host: str) -> str | None:
     if "*" in host:
         if host.count("*") > 1:
             return "invalid wildcard: must have at most one wildcard"
-        if not (host.startswith("*.") or host.endswith(".*") or re.search(r"\.\*:\d+$", host)):
+        if not (host.startswith("*.") or host.endswith(".*") or re.search(r"\.\*:[0-9]+\Z", host)):
             return "invalid wildcard: must be placed at leftmost or rightmost label"
     problem = host_and_port_problem(host.replace("*", "abc"))
     # Kong shows the host with its stand-in for the wildcard; the host as written is what can be found in a

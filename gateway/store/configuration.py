@@ -49,7 +49,8 @@ class Configuration:
         following = Configuration((), hash)
         indexes = dict(self._indexes)  # other threads make indexes while this one copies
         for type_name, pairs in replacements.items():
-            table = dict(self.of(type_name))
+            # Not `dict(…)`, which is slow for a mapping that is no dict.
+            table = self._table(type_name).copy()
             for old, new in pairs:
                 if new is not None:
                     table[new.id] = new
@@ -69,6 +70,11 @@ class Configuration:
     def of(self, type_name: str) -> Mapping[str, Entity]:
         """The entities of a type by id ("services" -> {id: Service}); empty when there are none."""
         return self.entities.get(type_name, _NOTHING)
+
+    def _table(self, type_name: str) -> MappingProxyType[str, Entity]:
+        table = self.of(type_name)
+        assert isinstance(table, MappingProxyType)
+        return table
 
     def get(self, type_name: str, identifier: str) -> Entity | None:
         """The entity with that id (lower case)."""

@@ -30,6 +30,9 @@ class Index(Protocol):
 
 def combination_of(entity: Entity, fields: Sequence[str]) -> tuple[Any, ...]:
     """The values of these fields; references as ids."""
+    if len(fields) == 1:  # nearly always
+        value = getattr(entity, fields[0])
+        return (value.id if isinstance(value, Reference) else value,)
     values = (getattr(entity, name) for name in fields)
     return tuple(value.id if isinstance(value, Reference) else value for value in values)
 
