@@ -22,14 +22,6 @@ def document_of(entity: Entity) -> str:
     return _ENCODER.encode(entity).decode()
 
 
-def expires_at(entity: Entity) -> float | None:
-    """When an entity ends by itself, in seconds since the epoch; None: never."""
-    ttl = getattr(entity, "ttl", None)
-    if ttl is None:
-        return None
-    return float(getattr(entity, "created_at", 0)) + float(ttl)
-
-
 class Reader:
     """Makes entities of documents. Ids that occur in many of them are held in memory once."""
 

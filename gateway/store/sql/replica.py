@@ -9,12 +9,13 @@ from sqlalchemy import Connection, delete, insert, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.entities.expiry import expires_at
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
 from gateway.store.interface import StoreError
 from gateway.store.sql import change_log, rows
 from gateway.store.sql.change_log import Position
-from gateway.store.sql.documents import UnreadableEntity, document_of, expires_at
+from gateway.store.sql.documents import UnreadableEntity, document_of
 from gateway.store.sql.sqlite import SqliteDatabase
 from gateway.store.sql.tables import ENTITIES, STATE
 

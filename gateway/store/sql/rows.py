@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Executable, Table, bindparam, column, func, insert, select, text, update
 
+from gateway.entities.expiry import expires_at
 from gateway.entities.record import Entity, shape_of
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
 from gateway.store.draft import unique_combinations
 from gateway.store.indexes import combination_of
-from gateway.store.sql.documents import document_of, expires_at
+from gateway.store.sql.documents import document_of
 from gateway.store.sql.tables import ENTITIES, FOREIGN_KEYS, UNIQUE_VALUES
 
 ROWS_AT_ONCE = 2000
