@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.entities.expiry import expires_at
+from gateway.entities.expiry import expiry_of
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
 from gateway.store.interface import StoreError
@@ -74,7 +74,7 @@ class Replica:
             if entity is None:
                 gone.append({"of_type": type_name, "of_id": identifier})
             else:
-                document = {"document": document_of(entity), "expires_at": expires_at(entity)}
+                document = {"document": document_of(entity), "expires_at": expiry_of(entity)}
                 put.append({"type_name": type_name, "id": identifier, **document})
         statement = upsert(ENTITIES)
         statement = statement.on_conflict_do_update(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Executable, Table, bindparam, column, func, insert, select, text, update
 
-from gateway.entities.expiry import expires_at
+from gateway.entities.expiry import expiry_of
 from gateway.entities.record import Entity, shape_of
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
@@ -66,7 +66,7 @@ def write(connection: Connection, base: Configuration, changes: Changes) -> None
             continue
         unique_after |= unique_rows(new)
         foreign_after |= foreign_rows(new)
-        row = {"document": document_of(new), "expires_at": expires_at(new)}
+        row = {"document": document_of(new), "expires_at": expiry_of(new)}
         if old is None:
             added.append({"type_name": type_name, "id": identifier, **row})
         else:
@@ -122,7 +122,7 @@ def entity_rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
                 "type_name": type_name,
                 "id": identifier,
                 "document": document_of(entity),
-                "expires_at": expires_at(entity),
+                "expires_at": expiry_of(entity),
             }
 
 
