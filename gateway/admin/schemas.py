@@ -16,7 +16,7 @@ from gateway.plugins import AVAILABLE, PluginDefinition, find_plugin
 from gateway.store.operations import check
 
 from .bodies import read_body
-from .descriptions import ERROR, MESSAGE, OBJECT, TEXT, Answer, Description, Schema, list_of, object_of
+from .descriptions import MESSAGE, OBJECT, REFUSAL, TEXT, Answer, Description, Schema, list_of, object_of
 from .endpoints import Endpoint, Handler
 from .forms import form_values
 from .kong_schemas import entity_schema, plugin_config_schema, plugin_schema, vault_schema
@@ -112,7 +112,7 @@ def validated(what: str) -> dict[str, Description]:
     """What POST of values to a schema does."""
     answers = {
         200: Answer("They would be.", MESSAGE),
-        400: Answer("They would not be: why.", ERROR),
+        400: Answer("They would not be: why.", REFUSAL),
         404: Answer("There is none of that name.", MESSAGE),
     }
     return {"POST": Description(f"Whether values would be accepted for {what}.", answers, GROUP, body=OBJECT)}

@@ -8,7 +8,16 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from gateway.entities.fields import Anything, Errors, Text
-from gateway.entities.record import CreatedAt, Entity, Group, Record, RecordCheck, UpdatedAt
+from gateway.entities.record import (
+    CreatedAt,
+    Entity,
+    Group,
+    Record,
+    RecordCheck,
+    UpdatedAt,
+    shape_of,
+    to_kong,
+)
 
 
 class EnvironmentVault(Record, frozen=True, kw_only=True):
@@ -66,6 +75,12 @@ class Vault(Entity, frozen=True, kw_only=True):
     config: Annotated[dict[str, Any], Anything("How the vault is reached.", required=True)] = msgspec.field(
         default_factory=dict
     )
+
+    @classmethod
+    def transform(cls, values: dict[str, Any]) -> None:
+        record = BUILT_IN[values["name"]]
+        clean, _ = shape_of(record).check(values.get("config") or {})
+        values["config"] = to_kong(record(**clean))
 
     @classmethod
     def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
