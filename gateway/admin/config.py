@@ -6,6 +6,7 @@ A POST replaces everything or nothing. It answers only when every worker serves 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -108,7 +109,9 @@ def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
             unchanged = plane.shared.configuration_hash == parsed.configuration.hash
             if unchanged and str(option(request, body, "check_hash")) == "1":
                 return Response(status_code=304)
-            acknowledged = await plane.apply(parsed.configuration)
+            acknowledged = await plane.apply(parsed.configuration, given_secrets=parsed.given_secrets)
+            if len(plane.configuration) == len(parsed.configuration):  # a file may have had the times before
+                parsed = dataclasses.replace(parsed, configuration=plane.configuration)
         if not acknowledged:
             return message_response(504, "Timed out while loading configuration")
         return json_text_response(201, await asyncio.to_thread(parsed.answer, plane.entity_json))

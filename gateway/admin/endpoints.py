@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.settings import Settings
-from gateway.store.errors import EntityError, StoreUnavailable, database_error
+from gateway.store.errors import EntityError, FileUnavailable, StoreUnavailable, database_error
 
 from .bodies import discard_body
 from .browsers import refusal
@@ -87,7 +87,8 @@ class EndpointApp:
         except StoreUnavailable as error:
             # What exactly is wrong is for the log: it may tell of addresses and users.
             log.error("%s %s: the database is not available: %s", method, request.url.path, error)
-            answer = database_error("the database is not available; nothing was changed")
+            text = "the database is not available; nothing was changed"
+            answer = database_error(str(error) if isinstance(error, FileUnavailable) else text)
             return json_response(answer.status, answer.answer())
 
     def _options(self, request: Request) -> Response:

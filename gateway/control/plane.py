@@ -154,16 +154,21 @@ class ControlPlane:
         settings: Settings | None = None,
         *,
         resolve_within: float = FIRST_RESOLUTION,
+        given_secrets: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> bool:
         """Make `configuration` the whole content of a store without a database, and live, with other settings
-        when given.
+        when given; `given_secrets` of a declarative text, for a file that holds them so.
 
         True when every worker serves it; False when some did not acknowledge in time (they will follow).
         Raises, and leaves everything as it was, when it cannot be written, compiled or published.
         """
         before = self.store.configuration
         if configuration is not before:
-            await self._transactions.run(partial(self.store.replace, configuration))
+            if isinstance(self.store, WritableFileStore):
+                replace_all = partial(self.store.replace, configuration, given_secrets)
+            else:
+                replace_all = partial(self.store.replace, configuration)
+            await self._transactions.run(replace_all)
         after = self.store.configuration
         try:
             acknowledged = await self._publication.publish(settings, within=resolve_within)

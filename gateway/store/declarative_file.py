@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.store.check import read_file
-from gateway.store.errors import StoreUnavailable
+from gateway.store.errors import FileUnavailable
 from gateway.store.interface import StoreError
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,12 @@ class DeclarativeFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other gateways from writing the file. Raises StoreUnavailable."""
+        """Keep other gateways from writing the file. Raises FileUnavailable."""
         directory = self._target().parent
         try:
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as problem:
-            raise StoreUnavailable(f"{directory} cannot be locked: {problem.strerror}") from None
+            raise FileUnavailable(f"{directory} cannot be locked: {problem.strerror}") from None
         try:
             _lock(descriptor, directory)
             self._remove_leftovers()
@@ -80,7 +80,7 @@ class DeclarativeFile:
 
     def replace(self, data: bytes, before: Content) -> Content | None:
         """Make `data` the content; only inside of `locked()`. None when the file is not any more what it was
-        `before`. Raises StoreUnavailable: then the file is what it was."""
+        `before`. Raises FileUnavailable: then the file is what it was."""
         target = self._target()
         temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
         try:
@@ -90,7 +90,7 @@ class DeclarativeFile:
             temporary.replace(target)
             _sync(target.parent)
         except OSError as problem:
-            raise StoreUnavailable(f"{self.path} cannot be written: {problem.strerror}") from None
+            raise FileUnavailable(f"{self.path} cannot be written: {problem.strerror}") from None
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -122,10 +122,10 @@ def _lock(descriptor: int, directory: Path) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > end:
-                raise StoreUnavailable(f"{directory} is locked by another process") from None
+                raise FileUnavailable(f"{directory} is locked by another process") from None
             time.sleep(LOCK_INTERVAL)
         except OSError as problem:
-            raise StoreUnavailable(f"{directory} cannot be locked: {problem.strerror}") from None
+            raise FileUnavailable(f"{directory} cannot be locked: {problem.strerror}") from None
 
 
 def _write(path: Path, data: bytes, like: Path) -> None:

@@ -50,6 +50,11 @@ class StoreUnavailable(Exception):
     """The database cannot be reached or does not answer; nothing was changed. The text says why."""
 
 
+class FileUnavailable(StoreUnavailable):
+    """The declarative file cannot be read or written; nothing was changed. The text, which says where and
+    why, is for clients, too: they wrote to the file."""
+
+
 def invalid_primary_key(key: Mapping[str, Any], fields: Mapping[str, Any]) -> EntityError:
     """An id that is no UUID."""
     return EntityError(1, "invalid primary key", 400, f"invalid primary key: '{braces(key)}'", fields)

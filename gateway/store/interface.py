@@ -77,7 +77,8 @@ class Store(Protocol):
         Does nothing where nobody else writes."""
 
     def replace(self, configuration: Configuration) -> None:
-        """Make this the whole content (POST /config, a reload of the declarative file; DB-less stores only)."""
+        """Make this the whole content (POST /config; stores without a database only). Raises
+        StoreUnavailable."""
 
     def close(self) -> None:
         """Let go of everything. Nothing else may be called afterwards."""

@@ -24,7 +24,7 @@ from gateway.store.declarative_errors import DeclarativeError
 from gateway.store.declarative_file import Content, DeclarativeFile
 from gateway.store.documents import decode_text
 from gateway.store.editing.texts import DeclarativeText, Rewriting, differences, read_text
-from gateway.store.errors import StoreUnavailable
+from gateway.store.errors import FileUnavailable
 from gateway.store.interface import Operation, Outcome, StoreError
 from gateway.store.memory import LoadMemory
 from gateway.store.source import DeclarativeSource
@@ -74,7 +74,7 @@ class WritableFileStore:
         return self.configuration
 
     def transact(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Run the operations and write what they change to the file. Raises StoreUnavailable: the file and
+        """Run the operations and write what they change to the file. Raises FileUnavailable: the file and
         the configuration are what they were."""
 
         def run() -> tuple[list[Outcome], Changes, Secrets]:
@@ -87,7 +87,7 @@ class WritableFileStore:
         self, configuration: Configuration, given_secrets: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         """Make this the whole content of the file; what it says already stays as it stands there.
-        `given_secrets`: see `gateway.store.loader.Parsed`. Raises StoreUnavailable."""
+        `given_secrets`: see `gateway.store.loader.Parsed`. Raises FileUnavailable."""
 
         def run() -> tuple[None, Changes, Secrets]:
             changes = differences(self.configuration, configuration, None)
@@ -99,7 +99,7 @@ class WritableFileStore:
         self.configuration = self.configuration.changed({}, configuration.hash)
 
     def catch_up(self) -> bool:
-        """Take over what others have done to the file. Raises StoreUnavailable when it cannot be read any
+        """Take over what others have done to the file. Raises FileUnavailable when it cannot be read any
         more."""
         return self._take_over(self._opened)
 
@@ -126,7 +126,7 @@ class WritableFileStore:
             self._content = content
         except DeclarativeError as error:
             self.is_reachable = False
-            raise StoreUnavailable("; ".join(error.lines())) from None
+            raise FileUnavailable("; ".join(error.lines())) from None
         self.is_reachable = True
         return is_new
 
@@ -148,11 +148,11 @@ class WritableFileStore:
                     result, changes, secrets = run()
                     if not changes or self._commit(file, changes, secrets):
                         return result
-        except StoreUnavailable as problem:
+        except FileUnavailable as problem:
             self.is_reachable = False
             log.error("nothing was written: %s", problem)
             raise
-        raise StoreUnavailable(f"{file.path} is changed by others all the time")
+        raise FileUnavailable(f"{file.path} is changed by others all the time")
 
     def _commit(self, file: DeclarativeFile, changes: Changes, secrets: Secrets) -> bool:
         """Write changes to the file. False when somebody else was faster."""
@@ -162,7 +162,7 @@ class WritableFileStore:
             rewriting = Rewriting(self._written, self.configuration, changes, secrets, self._memory)
             written = rewriting.result()
         if written is None:
-            raise StoreUnavailable(f"{file.path} cannot hold the change")
+            raise FileUnavailable(f"{file.path} cannot hold the change")
         mark = codecs.BOM_UTF8 if self._content.data.startswith(codecs.BOM_UTF8) else b""
         content = file.replace(mark + written.text.encode(), self._content)
         if content is None:

@@ -116,13 +116,12 @@ class Rewriting:
         written = self._written
         edit: Callable[..., str] = edit_json if written.is_json else edit_yaml
         document = written.state.document
-        for prepare in (lambda: written.text, lambda: expand_aliases(written.text, document)):
+        for expand in (False, True) if written.has_aliases else (False,):
             try:
-                yield edit(prepare(), document, wanted.document, copy.origin)
+                text = expand_aliases(written.text, document) if expand else written.text
+                yield edit(text, document, wanted.document, copy.origin)
             except CannotEdit:
                 pass
-            if not written.has_aliases:
-                break
         yield self._rendered(wanted.document)
 
     def _rendered(self, document: Mapping[str, Any]) -> str:
