@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,13 +142,25 @@ def change_row(change: Change) -> dict[str, Any]:
 
 
 def shown_differences(change: Change) -> dict[str, tuple[Any, Any]]:
-    """What an update changes, secrets masked."""
+    """What an update changes, by the dotted names of fields; secrets masked."""
     from gateway.admin.masking import hide_member
 
     return {
-        name: (hide_member(name, before), hide_member(name, after))
-        for name, (before, after) in change.differences().items()
+        path: (hide_member(path.rpartition(".")[2], before), hide_member(path.rpartition(".")[2], after))
+        for name, values in change.differences().items()
+        for path, (before, after) in inner_differences(name, *values)
     }
+
+
+def inner_differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """The members of a record in which it differs; a value that is no record in both as it is."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        yield name, (before, after)
+        return
+    for member in {**before, **after}:
+        old, new = before.get(member), after.get(member)
+        if old != new:
+            yield from inner_differences(f"{name}.{member}", old, new)
 
 
 def as_text(value: Any) -> str:
