@@ -19,7 +19,7 @@ WEAK_BELOW = 16
 
 _FROM_FILE = "file"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_SECRET = re.compile(r"[!-~]+")
+_SECRET = re.compile(r"[!-9;-~]+")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _token(word: str) -> AdminToken:
     elif not _NAME.fullmatch(name):
         raise ValueError("the name before the colon is not a word of letters, digits and ._-")
     if not _SECRET.fullmatch(secret) or len(secret) > MOST_BYTES:
-        raise ValueError("a token is not made of visible ASCII characters, or is too long")
+        raise ValueError("a token has characters that are not allowed, or is too long")
     return AdminToken(name, token_digest(secret.encode("ascii")), len(secret) < WEAK_BELOW)
 
 
