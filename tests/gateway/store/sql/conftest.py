@@ -9,7 +9,7 @@ import pytest
 
 from gateway.store.sql.connections import Address
 from tests.support.databases import fresh_database
-from tests.support.stores import Place
+from tests.support.nodes import Place
 
 
 @pytest.fixture

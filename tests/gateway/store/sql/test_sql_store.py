@@ -22,7 +22,7 @@ from gateway.store.sql import change_log
 from gateway.store.sql.documents import Reader, document_of
 from gateway.store.sql.tables import CHANGES, ENTITIES, FOREIGN_KEYS, STATE, UNIQUE_VALUES
 from tests.support.gateway import wait_for
-from tests.support.stores import (
+from tests.support.nodes import (
     Place,
     add,
     add_unless_taken,
