@@ -55,9 +55,11 @@ class Caller:
 class Refused(Exception):
     """A request that goes no further, with its answer."""
 
-    def __init__(self, response: Response, reason: str) -> None:
+    def __init__(self, response: Response, reason: str, caller: Caller | None = None) -> None:
+        """`caller`: where it is known who sent the request."""
         super().__init__(reason)
         self.response = response
+        self.caller = caller
 
 
 class Access:
@@ -102,7 +104,7 @@ class Access:
                 await self._guesses.wait(address)
             raise Refused(unauthorized(shown), reason)
         if caller.kind == "read":
-            refuse_to_reader(scope)
+            refuse_to_reader(scope, caller)
         return caller
 
 
@@ -143,13 +145,13 @@ def shown_tokens(scope: Scope) -> set[bytes]:
     return shown - {b""}
 
 
-def refuse_to_reader(scope: Scope) -> None:
+def refuse_to_reader(scope: Scope, caller: Caller) -> None:
     """Raise Refused for what a token of ADMIN_READ_TOKEN is not good for."""
     if scope["method"] not in READING:
-        raise Refused(message_response(403, "this token may only read"), "a token that may only read")
+        raise Refused(message_response(403, "this token may only read"), "a token that may only read", caller)
     if is_path(scope, WHOLE_CONFIGURATION) and scope["method"] != "OPTIONS":
         text = "this token may not read the whole configuration, which holds secrets"
-        raise Refused(message_response(403, text), "a token that may not see secrets")
+        raise Refused(message_response(403, text), "a token that may not see secrets", caller)
 
 
 def is_path(scope: Scope, first: str) -> bool:

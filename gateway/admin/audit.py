@@ -231,7 +231,7 @@ class AuditLog:
             return False
         try:
             return not os.path.samestat(path.stat(), os.fstat(self._descriptor))
-        except FileNotFoundError:
+        except OSError:
             return True
 
     def _close(self) -> None:

@@ -69,19 +69,21 @@ class AdminGuard:
 
     async def _pass(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through to `app`, or answer it here."""
+        record = CURRENT.get()
         try:
             rebound = rebound_name(scope, self._plane.settings)
             if rebound is not None:
                 log.warning("%s %s refused: %s", scope["method"], hide_in_path(scope["path"]), rebound)
                 raise Refused(message_response(403, rebound), rebound)
             caller = await self._access.admit(scope)
-            record = CURRENT.get()
             if record is not None:
                 record.caller = caller
             if self._running >= self._plane.settings.admin_max_requests:
                 busy = message_response(503, "too many requests at once", {"Retry-After": "1"})
                 raise Refused(busy, "too many requests at once")
         except Refused as refused:
+            if refused.caller is not None and record is not None:
+                record.caller = refused.caller
             await discard_body(Request(scope, receive))
             response = refused.response
             if scope["method"] == "HEAD":
