@@ -22,7 +22,7 @@ from gateway.snapshot.target_health import address_of, is_checked, serves
 from gateway.store import Configuration
 from gateway.store.forms import admin_form
 
-from .descriptions import MESSAGE, TEXT, Answer, Description, object_of
+from .descriptions import REFUSAL, TEXT, Answer, Description, object_of
 from .endpoints import Endpoint
 from .lists import targets_page
 from .naming import NotThere, naming_of
@@ -240,7 +240,7 @@ SHOW = Description(
             "Targets with their addresses, or one object.",
             object_of({"data": {}, "next": {"type": ["string", "null"]}, "node_id": TEXT}),
         ),
-        404: Answer("There is no such upstream.", MESSAGE),
+        404: Answer("There is no such upstream.", REFUSAL),
     },
     group="upstreams",
     path=PATH,
@@ -253,8 +253,8 @@ def mark_description(word: str) -> Description:
         f"Mark a target, or one of its addresses, {word}.",
         {
             204: Answer("Every worker knows."),
-            400: Answer("The upstream has no health checks.", MESSAGE),
-            404: Answer("There is no such upstream, target or address.", MESSAGE),
+            400: Answer("The upstream has no health checks.", REFUSAL),
+            404: Answer("There is no such upstream, target or address.", REFUSAL),
         },
         group="upstreams",
         path=PATH,

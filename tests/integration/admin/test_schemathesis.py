@@ -35,7 +35,7 @@ from tests.support.certificates import authority, self_signed
 from tests.support.gateway import Gateway
 
 EVERYTHING = "SCHEMATHESIS_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "2"))
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
