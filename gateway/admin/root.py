@@ -63,7 +63,6 @@ def root_endpoints(plane: ControlPlane) -> list[Endpoint]:
                 "tagline": "Welcome to kong",
                 "version": KONG_VERSION,
                 "edition": "community",
-                "product": {"name": "Sluicegate", "version": __version__},
                 "hostname": socket.gethostname(),
                 "node_id": plane.node_id,
                 # Clients look for the field; there is no Lua here.
@@ -92,7 +91,12 @@ def known_plugins(configuration: Configuration) -> dict[str, Any]:
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
     """Every setting as JSON, under Kong's name where Kong has it; secrets masked."""
-    shown: dict[str, Any] = {"router_flavor": "traditional_compatible", "role": "traditional"}
+    # Kong's clients find Kong's version at the top; which product it is stands where they do not look.
+    shown: dict[str, Any] = {
+        "product": f"Sluicegate {__version__}",
+        "router_flavor": "traditional_compatible",
+        "role": "traditional",
+    }
     for name, declaration in DECLARATIONS.items():
         value = getattr(settings, name)
         shown[name] = MASK if declaration.secret and value else plain(value)

@@ -37,7 +37,7 @@ def test_root(tmp_path: Path) -> None:
         found = (await ask(node.admin, "GET", "/")).json()
         assert found["tagline"] == "Welcome to kong"
         assert (found["version"], found["edition"]) == (KONG_VERSION, "community")
-        assert found["product"] == {"name": "Sluicegate", "version": __version__}
+        assert found["configuration"]["product"] == f"Sluicegate {__version__}"
         assert found["node_id"] == NODE
         assert found["pids"] == {"master": 4711, "workers": [4712]}
         assert found["plugins"] == {"available_on_server": {}, "enabled_in_cluster": []}

@@ -203,8 +203,25 @@ FIELDS = st.sampled_from(
     ["id", "name", "host", "paths", "service", "tags", "protocols", "config", "ttl", "created_at", "url"]
 )
 COLLECTIONS = st.sampled_from(
-    "services routes consumers plugins upstreams certificates snis vaults keys key-sets key-auths basic-auths "
-    "jwts acls oauth2 hmac-auths ca_certificates".split()
+    [
+        "services",
+        "routes",
+        "consumers",
+        "plugins",
+        "upstreams",
+        "certificates",
+        "snis",
+        "vaults",
+        "keys",
+        "key-sets",
+        "key-auths",
+        "basic-auths",
+        "jwts",
+        "acls",
+        "oauth2",
+        "hmac-auths",
+        "ca_certificates",
+    ]
 )
 
 
