@@ -1,8 +1,9 @@
 """JSON Schemas (2020-12) of entities, made of the declarations of their fields.
 
 Every type of entity has three: what is shown, what makes a new one (POST, and PUT, which replaces), and what
-changes one (PATCH). A schema is never narrower than the rules, but sometimes wider: rules that are functions
-cannot be said in one.
+changes one (PATCH). A schema is sometimes wider than the rules, since those that are functions cannot be said
+in one. It is narrower in that it does not tell that to Kong an empty object is an empty array and the other
+way round.
 """
 
 from __future__ import annotations
@@ -241,13 +242,7 @@ def foreign_json_schema(field: Foreign, use: Use) -> JsonSchema:
         return {"type": "object", "properties": members, "required": ["id"], "additionalProperties": False}
     shape = shape_of(ENTITY_TYPES[field.reference])
     members = {name: field_json_schema(shape.fields[name], use) for name in ("id", *shape.unique)}
-    return {
-        "type": "object",
-        "properties": members,
-        "minProperties": 1,
-        "maxProperties": 1,
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": members, "anyOf": [{"required": [name]} for name in members]}
 
 
 def or_null(schema: JsonSchema) -> JsonSchema:
