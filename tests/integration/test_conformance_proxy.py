@@ -9,27 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.conformance import MATERIAL, load_runner, translating_target
+from tests.support.conformance import MATERIAL, PROXY_DEVIATIONS, load_runner, translating_target
 from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance material in {MATERIAL}")
 
 AREAS = {"routing", "headers", "http", "errors", "env"}
 BALANCER = {"lb-host-header", "lb-target-name", "lb-weights"}  # the others need health checks or hashing
-
-# (scenario, number of the step) -> why the answer differs
-NEEDS_PLUGINS = "made by a plugin"
-DEVIATIONS: dict[tuple[str, int], str] = {
-    ("env-trusted", 14): NEEDS_PLUGINS,
-    ("env-trusted", 18): NEEDS_PLUGINS,
-    ("env-trusted", 19): NEEDS_PLUGINS,
-    ("env-trusted", 20): NEEDS_PLUGINS,
-    ("err-accept", 18): "Kong compares Accept with regard to case (corrections.md, 6)",
-    ("raw", 24): "a head that is too large is 431",
-    ("raw", 29): "bare LF in the head is refused",
-    ("routing-hosts", 16): "Kong compares hosts with regard to case (corrections.md, 2)",
-    ("routing-noservice", 13): NEEDS_PLUGINS,
-}
 
 
 def scenario_files() -> list[Path]:
@@ -85,7 +71,7 @@ def test_scenario(file: Path, runner: Any, gateways: Gateways, backend_ports: li
             return
         expected = runner.subst(step["expect"], variables)
         found = runner.compare_obs(expected, answer, step)
-        if (scenario["id"], number) in DEVIATIONS:
+        if (scenario["id"], number) in PROXY_DEVIATIONS:
             if not found:
                 agreeing.append(number)
         else:

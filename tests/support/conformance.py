@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import re
 import socket
 import sys
@@ -20,6 +21,19 @@ from typing import Any
 from tests.support.gateway import Gateway
 
 MATERIAL = Path(__file__).parents[3] / "shared" / "conformance"
+NEEDS_PLUGINS = "made by a plugin"
+PROXY_DEVIATIONS: dict[tuple[str, int], str] = {
+    ("env-trusted", 14): NEEDS_PLUGINS,
+    ("env-trusted", 18): NEEDS_PLUGINS,
+    ("env-trusted", 19): NEEDS_PLUGINS,
+    ("env-trusted", 20): NEEDS_PLUGINS,
+    ("err-accept", 18): "Kong compares Accept with regard to case (corrections.md, 6)",
+    ("raw", 24): "a head that is too large is 431",
+    ("raw", 29): "bare LF in the head is refused",
+    ("routing-hosts", 16): "Kong compares hosts with regard to case (corrections.md, 2)",
+    ("routing-noservice", 13): NEEDS_PLUGINS,
+}
+"""(scenario, number of the step) -> why an answer through the proxy port differs"""
 FIRST_CREATED = 1_600_000_000  # Unix time; equal routes are told apart by age, so each entity gets its own
 
 
@@ -196,3 +210,48 @@ def translating_target(runner: ModuleType, gateway: Gateway, ports: list[int]) -
 
     admin, proxy = (("127.0.0.1", port) for port in (gateway.admin_port, gateway.proxy_port))
     return TranslatingTarget(admin, proxy, ports, mode="db", timeout=15, settle=0)
+
+
+def scenarios_of(runner: ModuleType, mode: str) -> list[dict[str, Any]]:
+    """The scenarios of a mode ("db", "dbless") that need no settings of their own."""
+    everything = runner.load(str(MATERIAL / "scenarios"))
+    return [one for one in everything if one.get("mode", "db") == mode and not one.get("env")]
+
+
+def labelling_target(runner: ModuleType, gateway: Gateway, ports: list[int]) -> Any:
+    """A `Target` of the runner that never waits blindly, and that stands in for the plugin with which the
+    routing scenarios tell routes apart: a route with request-transformer gets a service of its own, whose
+    backend sees the header that the plugin would have added."""
+    labels: list[LabellingBackend] = []
+
+    class LabellingTarget(runner.Target):  # type: ignore[name-defined,misc]
+        def reset(self) -> Any:
+            while labels:
+                labels.pop().close()
+            return super().reset()
+
+        def run_step(self, step: dict[str, Any], variables: dict[str, Any]) -> Any:
+            if step.get("to") == "sleep":
+                return None  # what is answered is live
+            body = step.get("json")
+            if not (
+                step.get("setup") and isinstance(body, dict) and body.get("name") == "request-transformer"
+            ):
+                return super().run_step(step, variables)
+            (header,) = runner.subst(body, variables)["config"]["add"]["headers"]
+            label = LabellingBackend(runner.backend_mod, header, ports[0])
+            labels.append(label)
+            route = "/" + "/".join(runner.subst(step["path"], variables).split("/")[1:3])
+            service = self.ask("GET", f"{route}/service", 200)
+            own = {name: service[name] for name in service.keys() - {"id", "name"}} | {"port": label.port}
+            made = self.ask("POST", "/services", 201, own)
+            self.ask("PATCH", route, 200, {"service": {"id": made["id"]}})
+            return {"status": 201, "headers": {}, "body": {}}
+
+        def ask(self, method: str, path: str, status: int, body: Any = None) -> dict[str, Any]:
+            answer = self.call(method, path, body)
+            assert answer.get("status") == status, answer
+            return json.loads(answer["body"])  # type: ignore[no-any-return]
+
+    admin, proxy = (("127.0.0.1", port) for port in (gateway.admin_port, gateway.proxy_port))
+    return LabellingTarget(admin, proxy, ports, mode="db", timeout=15, settle=0)
