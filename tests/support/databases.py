@@ -309,7 +309,7 @@ def make_authority(directory: Path, host: str = "127.0.0.1") -> tuple[Path, Path
         ec.generate_private_key(ec.SECP256R1()),
         ec.generate_private_key(ec.SECP256R1()),
     )
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA of a test")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"CA {next(_numbers)} of the tests")])
     now = datetime.datetime.now(datetime.UTC)
 
     def builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -105,14 +105,15 @@ def test_no_right_to_write(tmp_path: Path) -> None:
     """As another user: for root there are no rights."""
     directory = tmp_path / "locked"
     directory.mkdir()
+    # What is imported first lies, maybe, where only root may read.
     script = f"""
-import os, sys
-if os.geteuid() == 0:
-    os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+import os
 from pathlib import Path
 from gateway.store.sql.sqlite import SqliteDatabase
 from gateway.store.sql.store import SqlStore
 from gateway.store.interface import StoreError
+if os.geteuid() == 0:
+    os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 try:
     SqlStore(SqliteDatabase(Path({str(directory / "x.sqlite")!r}))).open()
 except StoreError as error:
