@@ -23,6 +23,9 @@ from native.shm import WorkerState
 
 LOG_PATIENCE = 1.0
 """seconds that the last log lines have to be written: nobody may be reading the pipe that the log is"""
+NICENESS = 5
+"""How far the main thread stands back behind the loop's where processors are short: checking a large snapshot
+takes tens of milliseconds, which no request should wait for."""
 HOUSEKEEPING_INTERVAL = 1.0
 """seconds between looks for snapshots that no request uses any more"""
 
@@ -77,6 +80,9 @@ class Worker:
         loop = self._thread("loop", self._plane.run)
         writer = self._thread("log", self._plane.write_logs)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        # Of this thread only, and on top of what the gateway was started with.
+        here = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, here, os.getpriority(os.PRIO_PROCESS, here) + NICENESS)
         poll = select.poll()
         for fd in (self._signals.fd, self._start.notify_fd, self._loop_ended):
             poll.register(fd, select.POLLIN)

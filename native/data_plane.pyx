@@ -283,8 +283,11 @@ cdef class DataPlane:
     def load_configuration(self, path):
         """Map a configuration snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""
         cdef MappedSnapshot* snapshot = self.map_file(path, SNAPSHOT_CONFIGURATION)
+        cdef MappedSnapshot* earlier = self.mapped
+        while earlier != NULL and earlier.router == NULL:
+            earlier = earlier.next                       # the newest configuration: it is in use, or will be
         with nogil:
-            snapshot.router = router_runtime_new(snapshot.base)
+            snapshot.router = router_runtime_new(snapshot.base, NULL if earlier == NULL else earlier.router)
         if snapshot.router == NULL:
             unmap(snapshot)
             raise SnapshotError(f"{path}: a regular expression of the router index does not compile")

@@ -136,10 +136,13 @@ cdef inline bint is_begin(const uint8_t* begins, uint32_t offset, uint32_t first
 
 
 cdef inline bint list_sound(const SnapshotHeader* snapshot, const IdentityIndex* index, const uint8_t* begins,
-                            uint32_t offset, uint32_t length, uint32_t first, uint32_t end) noexcept nogil:
-    """Whether a consumer's list lies among the lists and leads to records between `first` and `end`."""
+                            uint32_t owner, uint32_t offset, uint32_t length, uint32_t first,
+                            uint32_t end) noexcept nogil:
+    """Whether a list of the consumer at `owner` lies among the lists and leads to records of this consumer between
+    `first` and `end`."""
     cdef uint64_t lists_end = index.list_offset + <uint64_t> 4 * index.list_length
     cdef const uint32_t* places = <const uint32_t*> (<const uint8_t*> snapshot + offset)
+    cdef const uint8_t* record
     cdef uint32_t at
     if length == 0:
         return True
@@ -147,6 +150,12 @@ cdef inline bint list_sound(const SnapshotHeader* snapshot, const IdentityIndex*
         return False
     for at in range(length):
         if not is_begin(begins, places[at], first, end):
+            return False
+        record = <const uint8_t*> snapshot + places[at]
+        if first == index.group_offset:
+            if (<const GroupRecord*> record).consumer != owner:
+                return False
+        elif (<const CredentialRecord*> record).consumer != owner:
             return False
     return True
 
@@ -162,9 +171,9 @@ cdef const char* verify_links(const SnapshotHeader* snapshot, const IdentityInde
     cdef uint32_t at
     while offset < index.credential_offset:
         consumer = <const ConsumerRecord*> (base + offset)
-        if not (list_sound(snapshot, index, begins, consumer.credential_list, consumer.credential_count,
+        if not (list_sound(snapshot, index, begins, offset, consumer.credential_list, consumer.credential_count,
                            index.credential_offset, index.group_offset)
-                and list_sound(snapshot, index, begins, consumer.group_list, consumer.group_count,
+                and list_sound(snapshot, index, begins, offset, consumer.group_list, consumer.group_count,
                                index.group_offset, index.records_end)):
             return b"a list of a consumer leads elsewhere"
         offset += consumer.head.size

@@ -15,6 +15,7 @@ ctypedef struct Regex:           # a compiled pattern; one per worker, made and 
     void* code                   # pcre2_code
     void* match_data             # pcre2_match_data: a Regex is matched by one thread at a time
     size_t* offsets              # inside match_data
+    uint32_t users               # runtimes that hold it: the last one frees it
 
 cpdef enum RegexResult:
     REGEX_NO_MATCH = 0
@@ -25,6 +26,12 @@ cpdef enum RegexResult:
 cdef Regex* regex_compile(const uint8_t* pattern, uint32_t length) noexcept nogil
 # The same, but every match must begin at the subject's first byte (all alternatives of the pattern).
 cdef Regex* regex_compile_anchored(const uint8_t* pattern, uint32_t length) noexcept nogil
+# One user more. On the thread that compiles and frees.
+cdef inline Regex* regex_share(Regex* regex) noexcept nogil:
+    regex.users += 1
+    return regex
+
+# One user less; frees it when that was the last one. NULL is fine.
 cdef void regex_free(Regex* regex) noexcept nogil
 # Match at the start of `subject` only when the pattern says so ("^") or was compiled so. On REGEX_MATCH fills
 # `groups` (REGEX_MAX_GROUPS pairs) with start, end offsets (0xffffffff for an unset group) and `group_count`; groups

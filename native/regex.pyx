@@ -172,6 +172,7 @@ cdef Regex* compile_regex(const uint8_t* pattern, uint32_t length, uint32_t opti
         regex_free(regex)
         return NULL
     regex.offsets = pcre2.get_ovector_pointer(regex.match_data)
+    regex.users = 1
     return regex
 
 
@@ -185,6 +186,9 @@ cdef Regex* regex_compile_anchored(const uint8_t* pattern, uint32_t length) noex
 
 cdef void regex_free(Regex* regex) noexcept nogil:
     if regex is NULL:
+        return
+    if regex.users > 1:
+        regex.users -= 1
         return
     if regex.match_data is not NULL:
         pcre2.match_data_free(regex.match_data)

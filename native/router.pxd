@@ -38,16 +38,19 @@ ctypedef struct RouteMatch:
     uint16_t capture_count       # groups of a regex path, group 0 included
     uint32_t captures[MAX_CAPTURES * 2]   # start, end in the normalised path
 
-# Per-worker companion of one mapped configuration snapshot: compiled regexes. One thread at a time uses it.
+# Per-worker companion of one mapped configuration snapshot: compiled regexes. One thread at a time matches with it; the
+# runtimes of one worker may share regexes, because they have that thread in common.
 ctypedef struct RouterRuntime:
+    const SnapshotHeader* snapshot
     uint64_t regex_limits        # matches given up at the match limit, since the runtime was made
     uint32_t regex_count
     Regex** regexes              # one per PatternRecord
     uint8_t* scratch             # SCRATCH_SIZE bytes: a header value or query value in the form a regex sees
 
 # Make the runtime (checks the index and compiles every regex of it; runs off the loop thread). NULL when out of
-# memory, when the index is not sound, or when PCRE2 refuses a pattern.
-cdef RouterRuntime* router_runtime_new(const SnapshotHeader* snapshot) noexcept nogil
+# memory, when the index is not sound, or when PCRE2 refuses a pattern. `earlier`: a runtime whose snapshot is still
+# mapped, or NULL; its regexes are not compiled again.
+cdef RouterRuntime* router_runtime_new(const SnapshotHeader* snapshot, const RouterRuntime* earlier) noexcept nogil
 cdef void router_runtime_free(RouterRuntime* runtime) noexcept nogil
 # Find the best route. A path that is not UTF-8 has none, as in Kong. Returns 1 and fills `match`, or 0.
 cdef int router_match(const SnapshotHeader* snapshot, RouterRuntime* runtime, const RouteQuery* query,

@@ -8,7 +8,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from native.hashing cimport xxh64
 from native.headers cimport HeaderField
 from native.regex cimport (REGEX_LIMIT, REGEX_MATCH, REGEX_MAX_GROUPS, Regex, regex_compile, regex_compile_anchored,
-                           regex_free, regex_match_within)
+                           regex_free, regex_match_within, regex_share)
 from native.router_index cimport (HOST_SIZE, METHOD_BIT_OTHER, ConditionRecord, HostBinding, HostSlot, MatcherRecord,
                                   MatchText, PatternRecord, RadixNode, RouterIndex, SELECTED, SELECTED_VALUE_SIZE,
                                   Selector, SelectorSlot, method_bit, router_index_verify, snapshot_router)
@@ -270,11 +270,58 @@ cdef int router_match(const SnapshotHeader* snapshot, RouterRuntime* runtime, co
 
 
 # --- runtime ---------------------------------------------------------------------------------------------------------
-cdef RouterRuntime* router_runtime_new(const SnapshotHeader* snapshot) noexcept nogil:
+cdef inline const PatternRecord* pattern_at(const SnapshotHeader* snapshot, uint32_t number) noexcept nogil:
+    cdef const RouterIndex* index = snapshot_router(snapshot)
+    return <const PatternRecord*> (<const uint8_t*> index + index.pattern_offset) + number
+
+
+cdef inline uint64_t pattern_hash(const SnapshotHeader* snapshot, const PatternRecord* pattern) noexcept nogil:
+    return xxh64(<const uint8_t*> snapshot + pattern.text.offset, pattern.text.length, pattern.anchored)
+
+
+cdef uint32_t* pattern_table(const RouterRuntime* runtime, uint32_t mask) noexcept nogil:
+    """Where each pattern of a runtime is found by its hash: number + 1, or 0. NULL: no memory. The caller frees it."""
+    cdef uint32_t* table = <uint32_t*> calloc(<size_t> mask + 1, sizeof(uint32_t))
+    cdef uint32_t number, at
+    if table is NULL:
+        return NULL
+    for number in range(runtime.regex_count):
+        at = <uint32_t> pattern_hash(runtime.snapshot, pattern_at(runtime.snapshot, number)) & mask
+        while table[at]:
+            at = (at + 1) & mask
+        table[at] = number + 1
+    return table
+
+
+cdef Regex* known_regex(const RouterRuntime* earlier, const uint32_t* table, uint32_t mask,
+                        const SnapshotHeader* snapshot, const PatternRecord* pattern) noexcept nogil:
+    """The regex that `earlier` has for a pattern of another snapshot, or NULL."""
+    cdef uint32_t at = <uint32_t> pattern_hash(snapshot, pattern) & mask
+    cdef const PatternRecord* known
+    while table[at]:
+        known = pattern_at(earlier.snapshot, table[at] - 1)
+        if (known.text.length == pattern.text.length and known.anchored == pattern.anchored
+                and memcmp(<const uint8_t*> earlier.snapshot + known.text.offset,
+                           <const uint8_t*> snapshot + pattern.text.offset, known.text.length) == 0):
+            return earlier.regexes[table[at] - 1]
+        at = (at + 1) & mask
+    return NULL
+
+
+cdef Regex* new_regex(const SnapshotHeader* snapshot, const PatternRecord* pattern) noexcept nogil:
+    cdef const uint8_t* text = <const uint8_t*> snapshot + pattern.text.offset
+    if pattern.anchored:
+        return regex_compile_anchored(text, pattern.text.length)
+    return regex_compile(text, pattern.text.length)
+
+
+cdef RouterRuntime* router_runtime_new(const SnapshotHeader* snapshot, const RouterRuntime* earlier) noexcept nogil:
     cdef const RouterIndex* index = snapshot_router(snapshot)
     cdef const PatternRecord* pattern
-    cdef const uint8_t* text
     cdef RouterRuntime* runtime
+    cdef Regex* known
+    cdef uint32_t* table = NULL
+    cdef uint32_t mask = 15
     cdef uint32_t at
     if router_index_verify(snapshot) is not NULL:
         return NULL
@@ -286,17 +333,21 @@ cdef RouterRuntime* router_runtime_new(const SnapshotHeader* snapshot) noexcept 
     if runtime.regexes is NULL or runtime.scratch is NULL:
         router_runtime_free(runtime)
         return NULL
+    runtime.snapshot = snapshot
     runtime.regex_count = index.pattern_count
+    if earlier is not NULL and earlier.regex_count and index.pattern_count:
+        while mask < 2 * earlier.regex_count:
+            mask = 2 * mask + 1
+        table = pattern_table(earlier, mask)             # without memory for it, all are compiled
     for at in range(index.pattern_count):
-        pattern = <const PatternRecord*> (<const uint8_t*> index + index.pattern_offset) + at
-        text = <const uint8_t*> snapshot + pattern.text.offset
-        if pattern.anchored:
-            runtime.regexes[at] = regex_compile_anchored(text, pattern.text.length)
-        else:
-            runtime.regexes[at] = regex_compile(text, pattern.text.length)
+        pattern = pattern_at(snapshot, at)
+        known = NULL if table is NULL else known_regex(earlier, table, mask, snapshot, pattern)
+        runtime.regexes[at] = new_regex(snapshot, pattern) if known is NULL else regex_share(known)
         if runtime.regexes[at] is NULL:
+            free(table)
             router_runtime_free(runtime)
             return NULL
+    free(table)
     return runtime
 
 

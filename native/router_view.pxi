@@ -58,7 +58,8 @@ cdef class Router:
     cdef const SnapshotHeader* snapshot
     cdef RouterRuntime* runtime
 
-    def __cinit__(self, bytes data not None):
+    def __cinit__(self, bytes data not None, Router earlier=None):
+        """`earlier`: of another file, whose regexes are not compiled again."""
         cdef const char* problem = snapshot_verify(<const char*> data, <uint64_t> len(data))
         self.data = data
         self.snapshot = <const SnapshotHeader*> <const char*> data
@@ -68,12 +69,17 @@ cdef class Router:
             problem = router_index_verify(self.snapshot)
         if problem is not NULL:
             raise ValueError(problem.decode())
-        self.runtime = router_runtime_new(self.snapshot)
+        self.runtime = router_runtime_new(self.snapshot, NULL if earlier is None else earlier.runtime)
         if self.runtime is NULL:
             raise ValueError("a regular expression of the configuration does not compile, or memory is out")
 
     def __dealloc__(self):
         router_runtime_free(self.runtime)
+
+    @property
+    def shared_regexes(self) -> int:
+        """How many of its regexes another router has, too."""
+        return sum(1 for at in range(self.runtime.regex_count) if self.runtime.regexes[at].users > 1)
 
     @property
     def regex_limits(self) -> int:

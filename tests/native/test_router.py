@@ -241,6 +241,28 @@ def test_more_groups_than_captures():
     assert found["matched_length"] == 21
 
 
+def test_regexes_that_stay_are_not_compiled_again():
+    first = Router(compiled(route(1, paths=[r"~/a/(\d+)", "~/b"]), route(2, headers={"x": ["~*^/b"]})))
+    routes = [route(3, paths=["~/c", r"~/a/(\d+)"]), route(2, headers={"x": ["~*^/b"]})]
+    second = Router(compiled(*routes), first)
+    assert (first.shared_regexes, second.shared_regexes) == (2, 2)
+    third = Router(compiled(*routes), second)
+    assert (first.shared_regexes, third.shared_regexes) == (2, 3)
+    del first, second
+    assert third.shared_regexes == 0
+    found = third.match(path="/a/17")
+    assert found is not None
+    assert found["captures"] == [b"/a/17", b"17"]
+    assert third.match(path="/c") is not None
+
+
+def test_a_path_and_a_header_never_share_a_regex():
+    first = Router(compiled(route(1, paths=["~/a"])))
+    second = Router(compiled(route(1, paths=["/"], headers={"x": ["~*/a"]})), first)
+    assert second.shared_regexes == 0
+    assert second.match(path="/", headers=[("x", "b/a")]) is not None
+
+
 def test_a_regex_that_takes_too_long_does_not_match_and_is_counted():
     built = router(route(1, paths=["~/(a+)+$"]), route(2, paths=["/"]))
     assert winner(built, path="/aaa") == "r1"
