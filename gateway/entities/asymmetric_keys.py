@@ -92,7 +92,7 @@ def is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
-def is_expired(certificate: x509.Certificate, now: datetime) -> bool:
+def has_expired(certificate: x509.Certificate, now: datetime) -> bool:
     """Whether a certificate is no longer valid; `now` with its time zone."""
     return certificate.not_valid_after_utc < now
 

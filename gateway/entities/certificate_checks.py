@@ -9,8 +9,8 @@ from typing import Any
 
 from gateway.entities.asymmetric_keys import (
     certificates_of,
+    has_expired,
     is_authority,
-    is_expired,
     private_key_of,
     public_bytes,
     public_key_of,
@@ -115,7 +115,7 @@ class Authority:
         certificates = certificates_of(values["cert"])
         if len(certificates) > 1:
             add_entity_error(errors, ONE_AT_A_TIME)
-        elif is_expired(certificates[0], datetime.now(UTC)):
+        elif has_expired(certificates[0], datetime.now(UTC)):
             add_entity_error(errors, EXPIRED)
         elif not is_authority(certificates[0]):
             add_entity_error(errors, NO_AUTHORITY)

@@ -167,7 +167,8 @@ class Shape:
         for name, value in values.items():
             field = fields.get(name)
             if field is None:
-                errors[name] = texts.UNKNOWN_FIELD
+                # A client may name a field as errors of the whole entity are named.
+                errors[name] = [texts.UNKNOWN_FIELD] if name == ENTITY else texts.UNKNOWN_FIELD
             elif value is None:
                 if field.auto or (field.required and name in self.defaults):
                     continue
@@ -199,7 +200,8 @@ class Shape:
         for name, value in values.items():
             field = self.fields.get(name)
             if field is None:
-                errors[name] = texts.UNKNOWN_FIELD
+                # A client may name a field as errors of the whole entity are named.
+                errors[name] = [texts.UNKNOWN_FIELD] if name == ENTITY else texts.UNKNOWN_FIELD
             elif value is not None:
                 whole[name], problem = field.check(value)
                 if problem is not None:

@@ -29,13 +29,6 @@ def resolve_references(draft: Draft, kind: type[Entity], values: dict[str, Any])
         raise unresolved_references(errors)
 
 
-def written_reference(field: Foreign, text: str) -> dict[str, str]:
-    """What a bare text stands for where a reference is expected, as forms allow beyond Kong
-    (`certificate=<id>`, `service=<name>`)."""
-    key = ENTITY_TYPES[field.reference].endpoint_key
-    return {"id": text} if key is None or UUID.fullmatch(text) else {key: text}
-
-
 def _is_primary_key(value: Mapping[Any, Any]) -> bool:
     identifier = value.get("id")
     return isinstance(identifier, str) and UUID.fullmatch(identifier) is not None

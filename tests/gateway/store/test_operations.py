@@ -186,15 +186,17 @@ def test_put_by_fields_that_are_unique_together(draft: Draft) -> None:
             'sources.1: {\n  ["@entity"] = {\n'
             "    \"at least one of these fields must be non-empty: 'ip', 'port'\"\n  }\n}",
         ),
+        ("consumers", {"@entity": 1, "username": "c"}, "unknown field"),
+        ("routes", {"paths": ["/"], "protocols": ["http", "tcp"], "@entity": 1}, None),
         ("targets", {"target": "a b"}, "target: Invalid target; not a valid hostname or ip address"),
     ],
 )
-def test_messages(draft: Draft, type_name: str, values: dict[str, Any], message: str) -> None:
+def test_messages(draft: Draft, type_name: str, values: dict[str, Any], message: str | None) -> None:
     upstream = create(draft, "upstreams", name="other")
     if type_name == "targets":
         values["upstream"] = reference(upstream)
     answer = refused(draft, create, type_name, **values)
-    assert answer["message"] == f"schema violation ({message})"
+    assert message is None or answer["message"] == f"schema violation ({message})"
     json.dumps(answer)
 
 
