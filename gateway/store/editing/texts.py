@@ -171,6 +171,9 @@ class Rewriting:
         return msgspec.structs.replace(read, **{name: getattr(meant, name) for name in made_up}) == meant
 
 
+TIME_STAMPS = {"created_at", "updated_at"}
+
+
 def automatic_fields(entity: Entity, written: Mapping[str, Any]) -> set[str]:
     """The fields that are filled in when an element is loaded, other than its id."""
     return {name for name in shape_of(type(entity)).automatic if name != "id" and written.get(name) is None}
@@ -186,7 +189,8 @@ def _is_salted(kind: type[Entity], entity: Entity, given: Mapping[str, Any]) -> 
 
 def differences(known: Configuration, read: Configuration, state: State | None) -> Changes:
     """What must change to come from one configuration to another. Entities that differ only in what was made
-    up at a load are the same; `state`: of the text that was read, where there is one."""
+    up at a load are the same; `state`: of the text that was read, where there is one. Without it only time
+    stamps are taken for made up: a key or a secret is what somebody wants."""
     written = {(item.kind.type_name, item.id): item.values for item in state.items} if state else {}
     changes: dict[tuple[str, str], Entity | None] = {}
     for name in ENTITY_TYPES:
@@ -200,6 +204,8 @@ def differences(known: Configuration, read: Configuration, state: State | None) 
             old = before.get(identifier)
             if old is not None and old != entity:
                 made_up = automatic_fields(entity, written.get((name, identifier), {}))
+                if state is None:
+                    made_up &= TIME_STAMPS
                 kept = {field: getattr(old, field) for field in made_up}
                 if msgspec.structs.replace(entity, **kept) == old:
                     continue
