@@ -22,22 +22,42 @@ from tests.support.gateway_on import DATABASES, gateway_on
 
 pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance material in {MATERIAL}")
 
-# Areas that are about one plugin, or about plugins.
-PLUGIN_AREAS = ("p-", "admin-plugins", "scoping")
-
-# Further scenarios that wait, and for what.
-WAITING = {
-    "form-plugins": "fields of a dozen plugins",
-    "lb-hash-cookie": "hashing",
-    "lb-hash-ip": "hashing",
-    "lb-hash-query-arg": "hashing",
-    "lb-passive": "passive health checks",
-    "lb-passive-tcp": "passive health checks",
-    "schema-plugin-jwt": "jwt",
-    "schema-plugin-key-auth": "key-auth",
-    "schema-plugin-rate-limiting": "rate-limiting",
-    "schema-plugin-request-transformer": "request-transformer",
+# Scenarios that wait, by what they wait for.
+WAITING_FOR = {
+    "acl": ("acl-alone", "acl-deny"),
+    "basic-auth": ("basicauth",),
+    "correlation-id": ("corrid",),
+    "cors": ("cors-1", "cors-2", "cors-4", "cors-5", "cors-7", "cors-9", "cors-auth"),
+    "hmac-auth": ("hmac",),
+    "logging plugins": ("httplog", "log-custom"),
+    "jwt": ("jwt-anon", "jwt-asym", "jwt-claims", "schema-plugin-jwt"),
+    "key-auth": ("keyauth-anon", "keyauth-body", "keyauth-config", "schema-plugin-key-auth"),
+    "several authentication plugins": ("multi-and", "multi-mixed"),
+    "oauth2": ("oauth2-untrusted",),
+    "prometheus": ("prom-default", "prom-upstream"),
+    "proxy-cache": ("pcache-config", "pcache-consumer", "pcache-routes", "pcache-ttl-storage", "pcache-ttl"),
+    "rate-limiting": (
+        *("rl-cluster", "rl-consumer", "rl-credential", "rl-multi", "rl-options", "rl-path"),
+        "schema-plugin-rate-limiting",
+    ),
+    "redirect": ("redirect",),
+    "request-termination": ("rt", "rt-echo"),
+    "request-transformer": (
+        *("reqt-body", "reqt-case", "reqt-method-get", "reqt-query", "reqt-uri", "reqt-uri-static"),
+        *("reqt-template-lua", "reqt-template-lua2", "reqt-template-meth"),
+        "schema-plugin-request-transformer",
+    ),
+    "response-ratelimiting": ("rrl-opts",),
+    "response-transformer": ("rest-json", "rest-json-types", "rest-own"),
+    "many plugins": (
+        *("form-plugins", "plugin-crud", "scoping-404", "scoping-order"),
+        *(f"plugin-defaults-{number}" for number in range(1, 8)),
+        *("plugin-errors-2", "plugin-errors-5", "plugin-errors-9"),
+    ),
+    "hashing": ("lb-hash-cookie", "lb-hash-ip", "lb-hash-query-arg"),
+    "passive health checks": ("lb-passive", "lb-passive-tcp"),
 }
+WAITING = {scenario: reason for reason, scenarios in WAITING_FOR.items() for scenario in scenarios}
 
 # Steps that wait, by number.
 WAITING_STEPS = {
@@ -65,12 +85,8 @@ DEVIATIONS = {
 ON_SQLITE = {("special", 0): "GET / tells which database it is, and Kong knew no SQLite"}
 
 
-def is_about_plugins(scenario: dict[str, Any]) -> bool:
-    return str(scenario["area"]).startswith(PLUGIN_AREAS)
-
-
 RUNNER: Any = load_runner() if MATERIAL.exists() else None
-SCENARIOS = [one for one in scenarios_of(RUNNER, "db") if not is_about_plugins(one)] if RUNNER else []
+SCENARIOS = scenarios_of(RUNNER, "db") if RUNNER else []
 
 
 @pytest.fixture(scope="module")
