@@ -86,7 +86,9 @@ class EndpointApp:
             return json_response(error.status, error.answer())
         except StoreUnavailable as error:
             # What exactly is wrong is for the log: it may tell of addresses and users.
-            log.error("%s %s: the database is not available: %s", method, request.url.path, error)
+            log.error(
+                "%s %s: the database is not available: %s", method, hide_in_path(request.url.path), error
+            )
             text = "the database is not available; nothing was changed"
             answer = database_error(str(error) if isinstance(error, FileUnavailable) else text)
             return json_response(answer.status, answer.answer())

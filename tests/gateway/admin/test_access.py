@@ -12,7 +12,7 @@ from asgi_client import Answer, Node, ask, with_node
 
 from gateway.admin.access import Access, Guesses, Refused, network
 from gateway.admin.browsers import bound_to
-from gateway.settings import Listener, SettingsError, load_settings
+from gateway.settings import DECLARATIONS, Listener, SettingsError, load_settings
 
 ADMIN = "admin-token-0123456789"
 READER = "reader-token-0123456789"
@@ -442,6 +442,21 @@ def test_tokens_that_cannot_be_are_refused_without_being_shown(text: str) -> Non
         load_settings(None, {}, {"admin_token": text})
     assert "ADMIN_TOKEN = (hidden)" in str(caught.value)
     assert text not in str(caught.value).replace("(hidden)", "") or text.startswith("file:") or len(text) < 3
+
+
+def test_every_setting_that_is_a_secret_is_known_as_one(tmp_path: Path) -> None:
+    """Which the page at / masks, and so does `gateway config show`."""
+    suspicious = ("token", "password", "secret", "declarative_config_string", "dsn", "private")
+    allowed: set[str] = set()
+    for name, declaration in DECLARATIONS.items():
+        if any(word in name for word in suspicious) and name not in allowed:
+            assert declaration.secret, name
+
+    async def test(node: Node) -> None:
+        shown = (await ask(node.admin, "GET", "/", headers=by_header(ADMIN))).json()["configuration"]
+        assert {shown[name] for name in ("admin_token", "admin_read_token", "pg_password")} == {"******"}
+
+    with_node(tmp_path, test, **TOKENS, pg_password="sesame")  # noqa: S106
 
 
 def test_an_empty_file_of_tokens_does_not_open_the_api(tmp_path: Path) -> None:
