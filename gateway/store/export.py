@@ -27,12 +27,22 @@ def declarative_form(entity: Entity) -> dict[str, Any]:
     return form
 
 
-def export_declarative(configuration: Configuration) -> str:
-    """The configuration as YAML of format 3.0. Secrets stand in it as they are stored (`_transform: false`);
-    loading it gives the same configuration."""
+def exported_document(configuration: Configuration) -> dict[str, Any]:
+    """The configuration as a declarative document of format 3.0, flat, every field written out. Secrets stand
+    in it as they are stored (`_transform: false`); loading it gives the same configuration."""
     document: dict[str, Any] = {"_format_version": "3.0", "_transform": False}
     for type_name, table in configuration.entities.items():
         document[type_name] = [declarative_form(entity) for entity in table.values()]
+    return document
+
+
+def export_declarative(configuration: Configuration) -> str:
+    """The same as YAML."""
     return yaml.dump(
-        document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=False, width=2**20
+        exported_document(configuration),
+        Dumper=_DUMPER,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
+        width=2**20,
     )

@@ -316,7 +316,10 @@ class Loader:
     def _resolve(self, name: str, type_name: str, value: Any) -> Reference | str | None:
         """The reference, the text of what is wrong with it, or None: let the field's own check speak."""
         if isinstance(value, str):
-            found = self._by_key[type_name].get(value) or self._by_id[type_name].get(value.lower())
+            by_id, by_key = self._by_id[type_name], self._by_key[type_name]
+            found = by_key.get(value) or by_id.get(value.lower())
+            if found is not None and UUID.fullmatch(value):  # a name may look like the id of another one
+                found = by_id.get(value.lower()) or found
             return Reference(found.id) if found else texts.invalid_reference(name, value, type_name)
         identifier = value.get("id") if isinstance(value, dict) else None
         if not isinstance(identifier, str) or not UUID.fullmatch(identifier):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
-from gateway.entities.fields import Reference
+from gateway.entities.fields import UUID, Reference
 from gateway.entities.identifiers import derived_id, key_of_kong
 from gateway.entities.record import Entity, shape_of
 from gateway.entities.services import Service, fields_of_url
@@ -221,10 +221,8 @@ class Planner:
         key = other_type.endpoint_key
         if other is not None and key is not None and shape_of(other_type).fields[key].unique:
             written = getattr(other, key)
-            if written is not None:
+            if written is not None and not UUID.fullmatch(written):
                 return written
-            if self._after.find_unique(other_type.type_name, key, reference.id) is not None:
-                return {"id": reference.id}
         return reference.id
 
     def _give_secrets(self, spot: Spot, entity: Entity) -> None:

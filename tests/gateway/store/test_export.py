@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.store import Configuration, export_declarative, load_declarative, load_declarative_document
 from gateway.store.documents import read_yaml
+from gateway.store.export import exported_document
+from tests.support.made_entities import configurations
 
 WORDS = st.text("abcxyz019", min_size=1, max_size=6)
 HOSTS = WORDS.map(lambda word: f"h{word}")
@@ -90,6 +93,31 @@ def test_export_and_load_is_the_identity(document: dict[str, Any]) -> None:
     again = load_declarative(text)
     assert again == configuration
     assert export_declarative(again) == text
+
+
+@pytest.mark.usefixtures("some_plugins")
+@given(configurations())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_entity_comes_back_as_it_was(configuration: Configuration) -> None:
+    text = export_declarative(configuration)
+    again = load_declarative(text)
+    assert again == configuration
+    assert export_declarative(again) == text
+    assert load_declarative(orjson.dumps(exported_document(configuration))) == configuration
+
+
+def test_a_name_that_looks_like_the_id_of_another() -> None:
+    identifier = "00000000-0000-4000-8000-00000000000a"
+    configuration = load_declarative_document(
+        {
+            "_format_version": "3.0",
+            "services": [
+                {"name": "a", "host": "h", "id": identifier, "routes": [{"name": "r", "paths": ["/"]}]},
+                {"name": identifier, "host": "h"},
+            ],
+        }
+    )
+    assert load_declarative(export_declarative(configuration)) == configuration
 
 
 def test_the_form_is_kongs() -> None:

@@ -540,7 +540,7 @@ def test_certificates_are_written_as_they_are(file: File) -> None:
 
 # --- secrets --------------------------------------------------------------------------------------
 
-WITH_PASSWORD = """\
+IN_THE_CLEAR = """\
 _format_version: "3.0"
 consumers:
 - username: bob
@@ -552,7 +552,7 @@ consumers:
 
 @pytest.fixture
 def passwords(tmp_path: Path) -> File:
-    return File(tmp_path / "kong.yml", WITH_PASSWORD)
+    return File(tmp_path / "kong.yml", IN_THE_CLEAR)
 
 
 def test_passwords_stay_as_they_were_given(passwords: File) -> None:
@@ -573,7 +573,7 @@ def test_a_hash_turns_the_file_into_one_of_hashes(passwords: File) -> None:
         created_at=5,
         consumer=credential.consumer,
         username="w",
-        password="00ff",
+        password="00ff",  # noqa: S106
     )
     passwords.run(lambda draft: draft.put(hashed), "create", "basicauth_credentials")
     assert "_transform: false" in passwords.text

@@ -4,25 +4,63 @@ from __future__ import annotations
 
 import copy
 import json
-import textwrap
 from typing import Any
 
-import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.store.documents import read_document
-from gateway.store.editing.edit import CannotEdit, edit_json, edit_yaml, expand_aliases, same
+from gateway.store.editing.edit import CannotEdit, edit_json, edit_yaml, same
 from gateway.store.editing.rendering import YamlStyle
 
 NAMES = st.sampled_from(["a", "b", "name", "routes", "x-y", "10", "true", "key with: colon", "ü"])
 TEXTS = st.sampled_from(
     [
         *("", " ", "a", "10", "1.0", "true", "null", "~", "~/x$", "/p", "- a", "a: b", "a #b", "#", "'", '"'),
-        *("no", "0x1f", "2024-01-01", "12:30:45", "1_000", "=", "<<", "*x", "&x", "!t", "%", "@", "a\tb", "a,b"),
-        *("line\n", "two\nlines", "two\nlines\n", "\n", "\nx", " x\ny", "x\n\ny\n\n", "x \ny", "x\n \ny", "a\r\nb"),
-        *("\u2028", "\x7f", "\ufeff", "ünïcödé", "\U0001f600", "[a]", "{a}", "a]", "-", "?", ":", "a:", ".inf"),
+        *(
+            "no",
+            "0x1f",
+            "2024-01-01",
+            "12:30:45",
+            "1_000",
+            "=",
+            "<<",
+            "*x",
+            "&x",
+            "!t",
+            "%",
+            "@",
+            "a\tb",
+            "a,b",
+        ),
+        *(
+            "line\n",
+            "two\nlines",
+            "two\nlines\n",
+            "\n",
+            "\nx",
+            " x\ny",
+            "x\n\ny\n\n",
+            "x \ny",
+            "x\n \ny",
+            "a\r\nb",
+        ),
+        *(
+            "\u2028",
+            "\x7f",
+            "\ufeff",
+            "ünïcödé",
+            "\U0001f600",
+            "[a]",
+            "{a}",
+            "a]",
+            "-",
+            "?",
+            ":",
+            "a:",
+            ".inf",
+        ),
     ]
 ) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 SCALARS = (
@@ -85,7 +123,9 @@ def with_comments(text: str, draw: st.DrawFn) -> str:
 def texts(draw: st.DrawFn, document: Any) -> str:
     kind = draw(st.sampled_from(["block", "indented", "flow", "mixed", "json in one line", "json"]))
     if kind == "json":
-        return json.dumps(document, indent=draw(st.sampled_from([1, 2, 4, "\t"])), ensure_ascii=draw(st.booleans()))
+        return json.dumps(
+            document, indent=draw(st.sampled_from([1, 2, 4, "\t"])), ensure_ascii=draw(st.booleans())
+        )
     if kind == "json in one line":
         return json.dumps(document, separators=draw(st.sampled_from([(",", ":"), (", ", ": ")])))
     if kind == "indented":
