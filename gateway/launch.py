@@ -105,7 +105,7 @@ def _run(
         settings,
         worker_entry=worker_entry,
         control_entry=control_entry or _control,
-        prepare_control=(lambda: None) if control_entry else _prepare_control,
+        prepare_control=lambda: None if control_entry else _prepare_control(settings),
         log=log,
         on_ready=tell_ready,
     )
@@ -128,11 +128,11 @@ def _native_worker() -> WorkerEntry:
     return run_worker
 
 
-def _prepare_control() -> None:
+def _prepare_control(settings: Settings) -> None:
     """Load the control process's program: USER may not be allowed to read where it lies."""
     from gateway.control import load_early
 
-    load_early()
+    load_early(settings.database)
 
 
 def _control(start: ControlStart) -> None:

@@ -19,8 +19,23 @@ LATE_MODULES = (
     *(f"encodings.{name}" for name in ("ascii", "idna", "latin_1", "unicode_escape", "utf_16", "utf_8_sig")),
 )
 
+_SQL_MODULES = (
+    "alembic.ddl.sqlite",
+    "alembic.migration",
+    "alembic.operations",
+    "alembic.script",
+    "gateway.store.sql.sqlite",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+)
+LATE_MODULES_OF_DATABASES = {
+    "sqlite": _SQL_MODULES,
+    # SQLite holds what a node knows of a shared database.
+    "postgres": (*_SQL_MODULES, "gateway.store.sql.postgres", "sqlalchemy.dialects.postgresql.psycopg"),
+}
 
-def load_early() -> None:
-    """Import what would be imported later, when the process may not be allowed to read it any more."""
-    for name in LATE_MODULES:
+
+def load_early(database: str) -> None:
+    """Import what would be imported later, when the process may not be allowed to read it any more;
+    `database` as the setting DATABASE."""
+    for name in (*LATE_MODULES, *LATE_MODULES_OF_DATABASES.get(database, ())):
         importlib.import_module(name)

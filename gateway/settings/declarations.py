@@ -153,8 +153,8 @@ class Settings:
         path("the path of a file (relative to the prefix)"),
         "sluicegate.sqlite",
         Scope.RESTART,
-        "File of the SQLite database; its directory must be writable, too. For a gateway started as root "
-        "with USER, control/sluicegate.sqlite unless it is given",
+        "File of the SQLite database; its directory must be writable, too. With USER "
+        "control/sluicegate.sqlite, unless it is given",
     )
     db_update_frequency: float = _setting(
         duration(0.05, 86400),

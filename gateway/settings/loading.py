@@ -268,7 +268,8 @@ def _complete_database(
             f"({given['declarative_writable'].origin}): allowed: on only with DATABASE=off and a file in "
             "DECLARATIVE_CONFIG"
         )
-    if given["sqlite_path"].origin == "default" and os.geteuid() == 0 and values["user"]:
+    # The prefix stays with root, and SQLite must be able to make files beside its own.
+    if given["sqlite_path"].origin == "default" and values["user"]:
         values["sqlite_path"] = Path("control") / given["sqlite_path"].text
     values["sqlite_path"] = values["prefix"] / (
         values["sqlite_path"] or DECLARATIONS["sqlite_path"].default_text()

@@ -28,6 +28,9 @@ def database_of(settings: Settings, *, lock_patience: float = LOCK_PATIENCE) -> 
     return SqliteDatabase(
         settings.sqlite_path,
         owner=ids_of_children(settings),
+        run_directory=(
+            RunDirectory(settings.prefix) if settings.prefix in settings.sqlite_path.parents else None
+        ),
         look_every=settings.db_update_frequency,
         lock_patience=lock_patience,
     )

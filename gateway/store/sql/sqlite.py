@@ -16,15 +16,15 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
+from gateway.run_directory import RunDirectory
 from gateway.store.interface import StoreError
 from gateway.store.sql.change_log import Position
 from gateway.store.sql.database import driver_text
 
 LOCK_PATIENCE = 30.0
 """seconds that one process waits for another one's transaction"""
-CACHE_KIB = 64 * 1024
-"""Most memory for pages of the file, in KiB. An import of 100,000 entities needs their indexes at once; what
-it used is given back."""
+CACHE_KIB = 16 * 1024
+"""most memory for pages of the file, in KiB; the indexes of 100,000 entities fit in"""
 FILE_MODE = 0o600
 
 
@@ -39,16 +39,18 @@ class SqliteDatabase:
         path: Path,
         *,
         owner: tuple[int, int] | None = None,
+        run_directory: RunDirectory | None = None,
         look_every: float = 0.5,
         lock_patience: float = LOCK_PATIENCE,
         synchronous: str = "FULL",
     ) -> None:
-        """`owner`: user and group id that a new file is given; `look_every`: seconds between two looks for
-        what other processes wrote; `synchronous`: NORMAL survives a killed process, FULL a power failure
-        too."""
+        """`owner`: user and group id that a new file is given; `run_directory`: made first, where the file is
+        to lie in it; `look_every`: seconds between two looks for what other processes wrote; `synchronous`:
+        NORMAL survives a killed process, FULL a power failure too."""
         self.path = path
         self.name = str(path)
         self._owner = owner
+        self._run_directory = run_directory
         self._look_every = look_every
         self._lock_patience = lock_patience
         self._synchronous = synchronous
@@ -66,6 +68,8 @@ class SqliteDatabase:
     def prepare(self) -> None:
         """Make the file if there is none, for its owner only. Raises StoreError."""
         try:
+            if self._run_directory and not self.path.parent.exists():
+                self._run_directory.prepare(self._owner)
             self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)

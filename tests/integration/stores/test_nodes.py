@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import pwd
 import signal
 import threading
 from collections.abc import Iterator
@@ -169,3 +171,27 @@ def test_what_the_command_line_imports_is_served(tmp_path: Any) -> None:
         result = gateway.run_command("config", "db_import", str(document))
         assert result.returncode == 0, result.stderr
         wait_for(lambda: routes(gateway, "imported"), what="the gateway serves what was imported")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of another user")
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_started_as_root_for_another_user(kind: str, database: Address) -> None:
+    """The control process makes and uses its files as that user, commands of root do not take them away."""
+    settings = settings_of(database) if kind == "postgres" else {"database": "sqlite"}
+    gateway = Gateway(user="nobody", **settings)  # type: ignore[arg-type]
+    gateway.prefix.chmod(0o755)
+    if kind == "postgres":
+        assert gateway.run_command("migrations", "bootstrap").returncode == 0
+    with gateway:
+        add_route(gateway, "one")
+        assert routes(gateway, "one")
+        assert gateway.run_command("migrations", "up", "--force").returncode == 0
+        add_route(gateway, "two")
+        files = list((gateway.prefix / "control").glob("*.sqlite*"))
+        assert len(files) == 3
+        for file in files:
+            found = file.stat()
+            assert (found.st_uid, found.st_mode & 0o777) == (pwd.getpwnam("nobody").pw_uid, 0o600)
+        end(gateway, signal.SIGTERM)
+        gateway.start()
+        assert routes(gateway, "two")
