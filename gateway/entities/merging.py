@@ -26,10 +26,12 @@ def check_change(entity: Entity, values: Mapping[str, Any]) -> tuple[dict[str, A
     shorthand_errors = kind.prepare(given)
     shape = shape_of(kind)
     for name, value in given.items():
+        field, present = shape.fields.get(name), getattr(entity, name, None)
+        if value == [] and isinstance(field, Group | Anything):
+            value = {}  # an empty list is an empty record to Kong: nothing to change
         if not isinstance(value, Mapping):
             continue
-        present = getattr(entity, name, None)
-        match shape.fields.get(name):
+        match field:
             case Group() if present is not None:
                 given[name] = _merged(type(present), msgspec.to_builtins(present), value)
             case Anything() if present is not None:

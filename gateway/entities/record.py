@@ -45,7 +45,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     record_checks: ClassVar[tuple[RecordCheck, ...]] = ()
     shorthands: ClassVar[Mapping[str, Field]] = {}
-    """Fields that may be written and are never shown, because they stand for others (`url` of a service)."""
+    """What may be written beside the fields and stands for others (`url` of a service) or for other entities
+    (`snis` of a certificate). Some are shown, see `gateway.store.forms`."""
 
 
 Identifier = Annotated[str, Text("The UUID that identifies the entity.", uuid=True, auto=True)]

@@ -21,6 +21,7 @@ def test_the_configuration_of_a_plugin(draft: Draft) -> None:
     assert plugin.config == {"minute": 5, "day": None}
     plugin = update(draft, plugin, config={"day": 9})
     assert plugin.config == {"minute": 5, "day": 9}
+    assert update(draft, plugin, config=[]).config == {"minute": 5, "day": 9}
     plugin = update(draft, plugin, config={"minute": None})
     assert plugin.config == {"minute": None, "day": 9}
     assert replace(
