@@ -15,7 +15,7 @@ from gateway.settings import Settings
 
 Answer = TypeVar("Answer")
 
-HELD_TRANSACTION_SECONDS = 60
+HELD_TRANSACTION_SECONDS = 180
 """After so long without a word the server ends a transaction: a node that was stopped, or cut off, must not
 keep the lock from the others. Long enough for the rules to look at a large import meanwhile."""
 

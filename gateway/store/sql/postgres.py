@@ -51,6 +51,7 @@ class PostgresDatabase:
             max_overflow=0,
             pool_timeout=address.timeout,
             use_native_hstore=False,
+            hide_parameters=True,  # they hold secrets
         )
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True

@@ -61,7 +61,7 @@ class SqliteDatabase:
             pool_size=1,
             max_overflow=0,
             pool_timeout=lock_patience,
-            pool_reset_on_return="rollback",
+            hide_parameters=True,  # they hold secrets
         )
         event.listen(self._engine, "begin", _begin)
 

@@ -427,7 +427,7 @@ def test_session_settings(shared: Place) -> None:
     with shared.address.connect() as connection:
         assert connection.execute("SHOW lock_timeout").fetchone() == ("4s",)
         assert connection.execute("SHOW statement_timeout").fetchone() == ("4500ms",)
-        assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("1min",)
+        assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("3min",)
         started = time.monotonic()
         connection.patience = 0.3
         with pytest.raises(psycopg.OperationalError, match=r"no answer within 0\.3 s"):

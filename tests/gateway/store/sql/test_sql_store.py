@@ -142,6 +142,13 @@ def test_what_the_constraints_refuse_spoils_only_itself(place: Place) -> None:
     assert store.is_reachable
 
 
+def test_secrets_are_not_part_of_errors(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    store = place.store()
+    (outcome,) = store.transact([add(key_of(consumer("not there"), "very secret"))])
+    assert outcome.error is not None
+    assert "very secret" not in f"{outcome.error} {outcome.error!r} {caplog.text}"
+
+
 def test_tables_changed_by_hand_are_read_again(place: Place) -> None:
     store = place.store()
     other = place.store()
