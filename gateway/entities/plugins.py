@@ -142,7 +142,7 @@ class Plugin(Entity, frozen=True, kw_only=True):
     def check_related(cls, values: Mapping[str, Any], others: Surroundings) -> dict[Any, Errors]:
         """The plugin can meet requests of what it is for."""
         route, service = values.get("route"), values.get("service")
-        protocols = set(values["protocols"])
+        protocols = set(values.get("protocols", shape_of(cls).defaults["protocols"]))
         if route is not None:
             found = others.get("routes", route.id)
             if found is not None and not _serves(found, protocols):

@@ -129,8 +129,8 @@ class Entity(Record, frozen=True, kw_only=True):
 
     @classmethod
     def check_related(cls, values: Mapping[str, Any], others: Surroundings) -> dict[Any, Errors]:
-        """What is wrong with valid `values` beside the entities they refer to; only where Kong looks there:
-        when one is written, not when a file is read."""
+        """What is wrong with valid `values` (those that are not the default) beside the entities they refer
+        to; only where Kong looks there: when one is written, not when a file is read."""
         return {}
 
 

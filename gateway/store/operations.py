@@ -98,11 +98,12 @@ def check(kind: type[Entity], values: Mapping[str, Any]) -> None:
 
 def refuse_errors(kind: type[Entity], errors: dict[Any, Errors]) -> None:
     """Raise EntityError for errors, when there are any: 11 for options, 2 for fields."""
+    if not errors:
+        return
     options = {name: str(errors[name]) for name in kind.options if name in errors}
     if options:
         raise invalid_options(options)
-    if errors:
-        raise schema_violation(kind.tell(errors))
+    raise schema_violation(kind.tell(errors))
 
 
 def _write(
@@ -120,7 +121,7 @@ def _write(
     resolve_references(draft, kind, written)
     clean, errors = checked(written)
     refuse_errors(kind, {**names.errors, **errors})
-    refuse_errors(kind, kind.check_related({**shape_of(kind).defaults, **clean}, draft))
+    refuse_errors(kind, kind.check_related(clean, draft))
     names.check(draft, present.id if present is not None else None)
     if present is None and (identifier := clean.get("id")) is not None:
         holder = draft.get(kind.type_name, identifier)
