@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -26,6 +27,11 @@ STRIDE = 1000
 """entities looked at in one go"""
 MANY = 2000
 """entities from which on a search through all of a type has a thread"""
+
+KEPT_PARENTS = 4
+"""parents whose children are kept sorted"""
+WORTH_KEEPING = 500
+"""children from which on that is worth the memory"""
 
 Shown: TypeAlias = Callable[[Entity, Configuration], dict[str, Any]]
 """The form of an entity in an answer."""
@@ -50,11 +56,14 @@ async def collection_page(
 def found_in_collection(wanted: PageRequest, configuration: Configuration, type_name: str) -> list[Entity]:
     """The entities of a page, and one more when there are more."""
     after = wanted.after[0] if wanted.after else None
-    entities = living(entities_after(configuration, type_name, after, stride=wanted.size + 1))
-    if wanted.tags is not None:
-        filter_ = wanted.tags
-        entities = (entity for entity in entities if filter_.fits(entity.tags))
-    return list(islice(entities, wanted.size + 1))
+    if wanted.tags is None:
+        entities = entities_after(configuration, type_name, after, stride=wanted.size + 1)
+    else:
+        fits = wanted.tags.fits
+        # Most entities have no tags at all: that is what to find out first.
+        everything = entities_after(configuration, type_name, after)
+        entities = (entity for entity in everything if entity.tags and fits(entity.tags))
+    return list(islice(living(entities), wanted.size + 1))
 
 
 def page_by_id(
@@ -98,15 +107,43 @@ def children_page(
     request: Request, configuration: Configuration, kind: type[Entity], parent: Entity, shown: Shown
 ) -> dict[str, Any]:
     """A page of `/P/{p}/E`, by id; targets newest first. Raises EntityError (7, 9)."""
-    newest_first = kind.type_name == "targets"
-    wanted = page_request(request, kind.type_name, places=2 if newest_first else 1, with_filter=False)
-    children = living(configuration.children(kind.type_name, parent.type_name, parent.id))
+    type_name = kind.type_name
+    newest_first = type_name == "targets"
+    wanted = page_request(request, type_name, places=2 if newest_first else 1, with_filter=False)
     if newest_first:
-        return targets_page(wanted, configuration, children, shown)
-    after = wanted.after[0] if wanted.after else ""
-    following = (child for child in children if child.id > after)
-    found = heapq.nsmallest(wanted.size + 1, following, key=lambda child: child.id)
-    return page_by_id(wanted, configuration, kind.type_name, found, shown)
+        targets = configuration.children(type_name, parent.type_name, parent.id)
+        return targets_page(wanted, configuration, living(targets), shown)
+    identifiers = _sorted_children.of(configuration, type_name, parent)
+    start = bisect_right(identifiers, wanted.after[0]) if wanted.after else 0
+    table = configuration.of(type_name)
+    following = (table[identifier] for identifier in islice(identifiers, start, None))
+    found = list(islice(living(following), wanted.size + 1))
+    return page_by_id(wanted, configuration, type_name, found, shown)
+
+
+class SortedChildren:
+    """The sorted ids of the children of a few parents, for who walks through the pages of many."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], tuple[Mapping[str, Entity], list[str]]] = {}
+
+    def of(self, configuration: Configuration, type_name: str, parent: Entity) -> list[str]:
+        """The ids of the children of that type."""
+        table = configuration.of(type_name)
+        key = (type_name, parent.id)
+        known = self._kept.pop(key, None)
+        if known is None or known[0] is not table:  # an unchanged table is the same object
+            children = configuration.children(type_name, parent.type_name, parent.id)
+            known = table, sorted(child.id for child in children)
+            if len(children) < WORTH_KEEPING:
+                return known[1]
+        self._kept[key] = known
+        if len(self._kept) > KEPT_PARENTS:
+            del self._kept[next(iter(self._kept))]
+        return known[1]
+
+
+_sorted_children = SortedChildren()
 
 
 def targets_page(
@@ -146,7 +183,8 @@ def tags_after(
         if begun is not None:
             yield from (row for row in rows_of(begun, tag) if row[2] > first_tag)
         start = first_id if type_name == first_type else None
-        for entity in living(entities_after(configuration, type_name, start)):
+        everything = entities_after(configuration, type_name, start)
+        for entity in living(entity for entity in everything if entity.tags):
             yield from rows_of(entity, tag)
 
 

@@ -30,14 +30,13 @@ WORKSPACE = "0dc6f45b-8f8d-40d2-a504-473544ee190b"
 class TagFilter:
     """Which entities a list is restricted to."""
 
-    tags: tuple[str, ...]
+    tags: frozenset[str]
     every: bool
     """An entity has all of the tags; else one of them is enough."""
 
-    def fits(self, tags: Sequence[str] | None) -> bool:
+    def fits(self, tags: Sequence[str]) -> bool:
         """Whether an entity with these tags is one of them."""
-        has = (tag in (tags or ()) for tag in self.tags)
-        return all(has) if self.every else any(has)
+        return self.tags.issubset(tags) if self.every else not self.tags.isdisjoint(tags)
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def tag_filter(texts: Sequence[str]) -> TagFilter:
         raise invalid_options({"tags": "invalid filter syntax"})
     if len(tags) > MOST_TAGS:
         raise invalid_options({"tags": f"cannot query more than {MOST_TAGS} tags"})
-    return TagFilter(tags, every=separator == ",")
+    return TagFilter(frozenset(tags), every=separator == ",")
 
 
 def offset_of(type_name: str, place: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from memory_plane import Api, with_api
 
 from gateway.admin import entities
+from gateway.admin.lists import WORTH_KEEPING
 from gateway.admin.paging import offset_of, place_of
 from gateway.store.errors import EntityError
 
@@ -235,3 +236,21 @@ def test_an_offset_looks_like_kongs() -> None:
     plugin = str(uuid.UUID("bc58dce7-b685-563d-b1e3-c3dd731c22e7"))
     assert offset_of("plugins", [plugin]) == offset
     assert place_of(offset, "plugins", 1) == (plugin,)
+
+
+def test_pages_of_many_children_follow_changes(tmp_path: Path) -> None:
+    async def test(api: Api) -> None:
+        ids = []
+        for name in ("many", "few"):
+            await api.made("/consumers", {"username": name})
+        for number in range(WORTH_KEEPING + 50):
+            ids.append((await api.made("/consumers/many/key-auth", {"key": f"k{number}"}))["id"])
+        ids.sort()
+        first = (await api.json("GET", "/consumers/many/key-auth?size=100")).json()
+        assert [key["id"] for key in first["data"]] == ids[:100]
+        assert (await api.json("DELETE", f"/consumers/many/key-auth/{ids[100]}")).status == 204
+        page = (await api.json("GET", f"{first['next']}&size=1000")).json()
+        assert [key["id"] for key in page["data"]] == ids[101:]
+        assert (await api.json("GET", "/consumers/few/key-auth")).json()["data"] == []
+
+    with_api(tmp_path, test)
