@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -531,10 +532,11 @@ def open_files(pid: int) -> str:
 # --- the quick start ----------------------------------------------------------------------------------
 
 
-def test_quickstart(commands: Commands) -> None:
-    port = free_port()
+@contextlib.contextmanager
+def quickstart(commands: Commands, port: int, *options: str) -> Iterator[str]:
+    """`gateway quickstart` until Ctrl-C; gives what it prints at its start."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "quickstart", "--backend-port", str(port)],
+        [sys.executable, "-m", "gateway", "quickstart", "--backend-port", str(port), *options],
         env=commands.environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -542,13 +544,13 @@ def test_quickstart(commands: Commands) -> None:
     )
     try:
         assert process.stdout
-        lines = iter(process.stdout.readline, "")
-        assert any("Sluicegate is running" in line for line in lines)
-        status, headers, body = Gateway.call(commands.proxy_port, "GET", "/echo/hello?x=1")
-        assert status == 200
-        assert headers["Via"]
-        echoed = json.loads(body)
-        assert (echoed["path"], echoed["query"]) == ("/hello", {"x": ["1"]})
+        printed = ""
+        for line in iter(process.stdout.readline, ""):
+            printed += line
+            if "Ctrl-C" in line:
+                break
+        assert "Sluicegate is running" in printed
+        yield printed
         family = children(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=PATIENCE)
@@ -560,6 +562,48 @@ def test_quickstart(commands: Commands) -> None:
             process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+def test_quickstart(commands: Commands) -> None:
+    port = free_port()
+    with quickstart(commands, port) as printed:
+        assert "examples/quickstart.yml was imported" in printed
+        status, headers, body = Gateway.call(commands.proxy_port, "GET", "/echo/hello?x=1")
+        assert status == 200
+        assert headers["Via"]
+        echoed = json.loads(body)
+        assert (echoed["path"], echoed["query"]) == ("/hello", {"x": ["1"]})
+        assert Gateway.call(commands.proxy_port, "GET", "/mine/hello")[0] == 404
+        # The lines that it prints do what it says.
+        lines = [line.strip() for line in printed.splitlines() if line.strip().startswith("curl ")]
+        answers = [
+            subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout  # noqa: S602
+            for line in lines
+        ]
+        assert [answer.split()[1] for line, answer in zip(lines, answers, strict=True) if " -i " in line] == [
+            *["200"] * 4,
+            "404",
+            "200",
+        ]
+        assert json.loads(answers[-1].partition("\n\n")[2])["path"] == "/hello"
+        (command,) = [line.split() for line in printed.splitlines() if line.strip().startswith("gateway get")]
+        assert "mine" in commands.run(*command[1:]).stdout
+    # What was made is there the next time, and the example is not imported again.
+    assert commands.run("config", "db_export", str(commands.prefix / "export.yml")).returncode == 0
+    with quickstart(commands, port) as printed:
+        assert "goes on with what is kept" in printed
+        assert Gateway.call(commands.proxy_port, "GET", "/mine/hello")[0] == 200
+    with quickstart(commands, port, "--fresh") as printed:
+        assert "examples/quickstart.yml was imported" in printed
+        assert Gateway.call(commands.proxy_port, "GET", "/mine/hello")[0] == 404
+        assert Gateway.call(commands.proxy_port, "GET", "/echo/hello")[0] == 200
+
+
+def test_quickstart_without_a_database(commands: Commands) -> None:
+    commands.configure(database="off")
+    with quickstart(commands, free_port()) as printed:
+        assert "without a database" in printed
+        assert Gateway.call(commands.proxy_port, "GET", "/echo/hello")[0] == 200
 
 
 def test_quickstart_with_a_port_in_use(commands: Commands) -> None:
