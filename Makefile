@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 60
 
 help:
 	@echo "install  build everything into $(VENV)"
-	@echo "run      start the gateway with the quick-start example and its demo backend"
+	@echo "run      start a gateway on SQLite (the quick-start example at first) and its demo backend"
 	@echo "test     run the whole test suite"
 	@echo "lint     ruff, mypy, cython-lint"
 	@echo "bench    measure against the installed peers (BENCH_ARGS=...)"
