@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from gateway.dns import Resolver, ResolverOptions
@@ -25,9 +26,10 @@ COALESCE = 0.02  # seconds in which changes of addresses are gathered into one p
 RETRY_DELAY = 1.0  # seconds after a publication failed
 RESOLUTION_OF_WRITE = 0.05
 """seconds that a write waits for the names it brings: they are published as soon as they are known"""
-WRITE_PATIENCE = 0.1
-"""seconds that the answer to a write waits for the workers; publications that take longer are not waited for
-at all"""
+WRITE_PATIENCE = 1.0
+"""seconds that the answer to a write waits for the workers at most"""
+SLOW = 0.1
+"""seconds: where publications always take longer, the answer to a write does not wait for them"""
 LONGEST_PAUSE = 0.1
 """seconds after a publication for which nobody waits: with a stream of writes, publishing a large
 configuration takes half of the time, and leaves the other half to writes and requests"""
@@ -53,8 +55,8 @@ class Publication:
         """number of the last request"""
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         """who waits for the publication of which request"""
-        self._duration = 0.0
-        """seconds that the last publication took"""
+        self._durations: deque[float] = deque((0.0,), maxlen=5)
+        """seconds that the last publications took"""
         self._addresses_changed = asyncio.Event()
         self._resolver = Resolver(
             ResolverOptions.from_settings(settings), lambda names: self._addresses_changed.set()
@@ -92,11 +94,15 @@ class Publication:
 
     async def served_soon(self) -> None:
         """Wait until every worker serves what was requested, but not for long."""
-        if self._duration > WRITE_PATIENCE:
+        if self._is_slow():
             return
         served = asyncio.get_running_loop().create_future()
         self._waiting.append((self._requested, served))
         await asyncio.wait([served], timeout=WRITE_PATIENCE)
+
+    def _is_slow(self) -> bool:
+        """Whether a publication takes long, and not only now and then."""
+        return min(self._durations) > SLOW
 
     async def publish(self, settings: Settings | None = None, *, within: float = FIRST_RESOLUTION) -> bool:
         """Publish the newest configuration, with other settings when given; names get `within` seconds to be
@@ -113,7 +119,7 @@ class Publication:
             NOTICE,
             "configuration %d is live%s: hash %s, %s",
             self._publisher.configuration_number,
-            f" in all workers after {self._duration * 1000:.0f} ms" if acknowledged else "",
+            f" in all workers after {self._durations[-1] * 1000:.0f} ms" if acknowledged else "",
             configuration.hash,
             summary(configuration),
         )
@@ -157,7 +163,7 @@ class Publication:
             if "peers" in kinds:
                 self._resolver.use(self._names(self._publisher.configurations()))
         self._settings = settings or self._settings
-        self._duration = time.monotonic() - started
+        self._durations.append(time.monotonic() - started)
         self._tell(requested)
         return acknowledged
 
@@ -193,7 +199,7 @@ class Publication:
                     continue  # published by somebody else meanwhile
                 try:
                     await self._publish_newest()
-                    pause = min(self._duration, LONGEST_PAUSE) if self._duration > WRITE_PATIENCE else 0
+                    pause = min(self._durations[-1], LONGEST_PAUSE) if self._is_slow() else 0.0
                 except Exception:
                     log.exception("publishing the configuration failed")
                     self._wanted.set()
@@ -208,7 +214,7 @@ class Publication:
         log.info(
             "%s published%s: hash %s",
             " and ".join(sorted(kinds)) or "nothing",
-            f", in all workers after {self._duration * 1000:.0f} ms" if acknowledged else "",
+            f", in all workers after {self._durations[-1] * 1000:.0f} ms" if acknowledged else "",
             configuration.hash,
         )
 

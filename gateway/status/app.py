@@ -42,6 +42,7 @@ def status_endpoints(plane: ControlPlane) -> list[Endpoint]:
             "configuration_hash": shared.configuration_hash or plane.configuration.hash,
             "configuration_number": shared.configuration_number,
             "peers_number": shared.peers_number,
+            "identities_number": shared.identities_number,
             "control": {"pid": shared.control_pid, "restarts": shared.control_restarts},
             "worker_restarts": shared.worker_restarts,
         }

@@ -20,6 +20,7 @@ WORKER_FIELDS = (
     "generation",
     "configuration_number",
     "peers_number",
+    "identities_number",
     "connections_active",
     "connections_accepted",
     "requests_total",

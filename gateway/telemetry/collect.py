@@ -67,6 +67,7 @@ def add_node(page: Exposition, scrape: Scrape) -> None:
     page.add(m.INFO, 1, __version__)
     page.add(m.CONFIGURATION_NUMBER, scrape.shared.configuration_number)
     page.add(m.PEERS_NUMBER, scrape.shared.peers_number)
+    page.add(m.IDENTITIES_NUMBER, scrape.shared.identities_number)
     page.add(m.WORKER_RESTARTS, scrape.shared.worker_restarts)
     page.add(m.CONTROL_RESTARTS, scrape.shared.control_restarts)
     for word, metric in (*m.WORKER_COUNTERS.items(), *m.WORKER_GAUGES.items()):

@@ -84,6 +84,9 @@ CONFIGURATION_NUMBER = Metric(
     "sluicegate_configuration_number", "gauge", "Number of the published configuration snapshot"
 )
 PEERS_NUMBER = Metric("sluicegate_peers_number", "gauge", "Number of the published peers snapshot")
+IDENTITIES_NUMBER = Metric(
+    "sluicegate_identities_number", "gauge", "Number of the published identities snapshot"
+)
 CONFIGURATION_SIZE = Metric(
     "sluicegate_entities", "gauge", "Entities of the current configuration by type", ("type",)
 )

@@ -80,7 +80,7 @@ class Footprint:
         at_rest(gateway)
 
         def two_each() -> bool:
-            return all(worker["snapshots_mapped"] == 2 for worker in workers(gateway))
+            return all(worker["snapshots_mapped"] == 3 for worker in workers(gateway))
 
         wait_for(two_each, seconds=5, what="one configuration and one set of peers mapped in each worker")
         descriptors = private = mappings = 0

@@ -24,6 +24,7 @@ def test_status_shows_the_workers(tmp_path: Path) -> None:
             heartbeat=now,
             configuration_number=1,
             peers_number=1,
+            identities_number=1,
             connections_active=4,
             requests_total=6,
         )
@@ -41,6 +42,7 @@ def test_status_shows_the_workers(tmp_path: Path) -> None:
                 "generation": 2,
                 "configuration_number": 1,
                 "peers_number": 1,
+                "identities_number": 1,
                 "connections_active": 4,
                 "connections_accepted": 0,
                 "requests_total": 6,
