@@ -30,6 +30,17 @@ class TimeToLive(Integer):
         return clean, None if problem is None else f"must be an integer between 0 and {LONGEST_TTL}"
 
 
+@dataclass(frozen=True)
+class ExpiryTime(Number):
+    """When it expires, in seconds since the epoch; no later than the longest life lets it."""
+
+    def check(self, value: Any) -> Checked:
+        clean, problem = Number.check(self, value)
+        if problem is None and clean > time.time() + LONGEST_TTL:
+            problem = f"must be at most {LONGEST_TTL} seconds from now"
+        return clean, problem
+
+
 TIME_TO_LIVE = TimeToLive("Seconds until it expires; 0 or null: it does not.")
 
 
@@ -41,7 +52,7 @@ class Expiring(Entity, frozen=True, kw_only=True):
 
     expires_at: Annotated[
         float | None,
-        Number("When it expires, in seconds since the epoch.", timestamp=True, extension=True),
+        ExpiryTime("When it expires, in seconds since the epoch.", timestamp=True, extension=True),
     ] = None
 
     @classmethod

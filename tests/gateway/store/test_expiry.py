@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.entities.expiry import is_expired
+from gateway.entities.expiry import LONGEST_TTL, is_expired
 from gateway.store import operations
 from gateway.store.configuration import Configuration
 from gateway.store.declarative import load_declarative
@@ -136,3 +136,11 @@ def test_a_file_tells_when_it_ends(draft: Draft, clock: Clock) -> None:
         .values()
     )
     assert getattr(loaded, "expires_at", None) == clock.now + 7
+
+
+def test_an_expiry_time_is_no_later_than_the_longest_life(clock: Clock) -> None:
+    draft = Draft(Configuration.EMPTY)
+    assert credential(draft, "soon", expires_at=clock.now + 60).expires_at == clock.now + 60
+    values = {"consumer": {"username": "bob"}, "expires_at": clock.now + LONGEST_TTL + 1}
+    answer = refused(draft, create, "keyauth_credentials", **values)
+    assert answer["fields"] == {"expires_at": "must be at most 100000000 seconds from now"}
