@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from gateway.client.clients import AdminClient
 from gateway.client.contents import collection_of, is_nested_only
-from gateway.client.errors import ClientError
+from gateway.client.errors import ClientError, Conflict
 from gateway.client.plan import Action, Change, Plan, describe
 from gateway.entities.expiry import Expiring
 from gateway.entities.record import shape_of
 from gateway.store.export import declarative_form, export_declarative
 
 Progress = Callable[[Change], None]
+AT_ONCE = 8
+"""requests; a gateway commits together what comes together"""
 
 
 class Interrupted(ClientError):
@@ -22,7 +26,7 @@ class Interrupted(ClientError):
 
     def __init__(self, change: Change, made: int, planned: int, reason: ClientError) -> None:
         what = f"{change.action} of {describe(change.entity)}"
-        super().__init__(f"{what}: {reason} ({made} of {planned} changes were made before)")
+        super().__init__(f"{what}: {reason} ({made} of {planned} changes were made)")
         self.change = change
         self.made = made
 
@@ -37,7 +41,8 @@ def carry_out(admin: AdminClient, plan: Plan, *, done: Progress = lambda change:
     """Make the changes of a plan; `done` is told of each.
 
     Without a database all of them at once: what was not part of the plan is what it was when the plan was
-    made. Otherwise one after the other; raises Interrupted at the first that fails.
+    made. Otherwise each for itself, several at a time, what others refer to before them; raises Interrupted
+    when one fails, and begins no other then.
     """
     if not plan.changes:
         return
@@ -46,12 +51,59 @@ def carry_out(admin: AdminClient, plan: Plan, *, done: Progress = lambda change:
         for change in plan.changes:
             done(change)
         return
-    for number, change in enumerate(plan.changes):
-        try:
-            _make(admin, change)
-        except ClientError as error:
-            raise Interrupted(change, number, len(plan.changes), error) from error
-        done(change)
+    _Writing(admin, plan, done).run()
+
+
+class _Writing:
+    """The changes of a plan, each a request."""
+
+    def __init__(self, admin: AdminClient, plan: Plan, done: Progress) -> None:
+        self._admin = admin
+        self._changes = plan.changes
+        self._done = done
+        self._made = 0
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="admin")
+
+    def run(self) -> None:
+        with self._pool:
+            for _, group in itertools.groupby(self._changes, lambda one: (one.action, one.entity.type_name)):
+                waiting = list(group)
+                while waiting:
+                    conflicts = self._make_all(waiting)
+                    if len(conflicts) == len(waiting):
+                        raise self._interrupted(*conflicts[0])
+                    # Others may have given up the unique values that were in the way.
+                    waiting = [change for change, _ in conflicts]
+
+    def _make_all(self, changes: Sequence[Change]) -> list[tuple[Change, Conflict]]:
+        """Make changes that do not depend on each other; those that unique values were in the way of. Raises
+        Interrupted for another refusal."""
+        running = {self._pool.submit(_make, self._admin, change): change for change in changes}
+        for future in as_completed(running):
+            if future.cancelled():
+                continue
+            error = future.exception()
+            if error is None:
+                self._made += 1
+                self._done(running[future])
+            elif not isinstance(error, Conflict):
+                for other in running:
+                    other.cancel()
+        conflicts = []
+        for future, change in running.items():
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, Conflict):
+                conflicts.append((change, error))
+            elif isinstance(error, ClientError):
+                raise self._interrupted(change, error)
+            elif error is not None:
+                raise error
+        return conflicts
+
+    def _interrupted(self, change: Change, reason: ClientError) -> Interrupted:
+        interruption = Interrupted(change, self._made, len(self._changes), reason)
+        interruption.__cause__ = reason
+        return interruption
 
 
 def _make(admin: AdminClient, change: Change) -> None:

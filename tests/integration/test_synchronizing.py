@@ -274,7 +274,18 @@ def test_an_import_that_cannot_be_changes_nothing(tmp_path: Path) -> None:
         result = run_here(gateway, "apply", "-f", str(file))
         assert result.exit_code == 1
         assert "update of consumer a: UNIQUE violation detected" in result.stderr
-        assert "(1 of 3 changes were made before)" in result.stderr
+        assert "(1 of 3 changes were made)" in result.stderr
+
+
+def test_unique_values_that_move_from_one_to_the_next() -> None:
+    def document(shift: int) -> dict[str, Any]:
+        names = [{"username": f"u{number}", "custom_id": f"{number + shift}"} for number in range(30)]
+        return {"consumers": names}
+
+    with gateway_on("sqlite") as gateway:
+        apply(gateway, document(0))
+        apply(gateway, document(1))
+        assert apply(gateway, document(1), "--prune") == "No differences.\n"
 
 
 # --- a terminal -------------------------------------------------------------------------------------------
