@@ -4,6 +4,6 @@
 Kong's headers and error bodies, `bodies` reads requests.
 
 The endpoints of entities are made from their catalogue: `collections` is the table of paths, `entities` what
-their methods do, `naming` how entities are named in paths, `forms` what form fields mean, `lists` and `paging`
-the pages. Then one module per special endpoint, each with a function that gives its `Endpoint`s.
+their methods do, `naming` how entities are named in paths, `forms` what form fields mean, `lists` and
+`paging` the pages. Then one module per special endpoint, each with a function that gives its `Endpoint`s.
 """
