@@ -64,6 +64,7 @@ class SqliteDatabase:
             hide_parameters=True,  # they hold secrets
         )
         event.listen(self._engine, "begin", _begin)
+        event.listen(self._engine, "checkin", _end_transaction)
 
     def prepare(self) -> None:
         """Make the file if there is none, for its owner only. Raises StoreError."""
@@ -209,3 +210,10 @@ class SqliteDatabase:
 def _begin(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _end_transaction(connection: sqlite3.Connection | None, _: object) -> None:
+    """A COMMIT that a deferred constraint refuses leaves the transaction open, which SQLAlchemy does not
+    expect."""
+    if connection is not None and connection.in_transaction:
+        connection.rollback()

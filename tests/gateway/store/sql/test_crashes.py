@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.gateway import wait_for
 from tests.support.nodes import Place
 
-KILLS = 12
+KILLS = 8
 WRITER = Path(__file__).with_name("writer.py")
 ROOT = Path(__file__).parents[4]
 
