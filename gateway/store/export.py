@@ -5,13 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from gateway.entities.record import Entity, shape_of, to_kong
 from gateway.entities.upstreams import Upstream
 from gateway.store.configuration import Configuration
-
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+from gateway.store.editing.rendering import YamlStyle
 
 
 def declarative_form(entity: Entity) -> dict[str, Any]:
@@ -38,11 +35,4 @@ def exported_document(configuration: Configuration) -> dict[str, Any]:
 
 def export_declarative(configuration: Configuration) -> str:
     """The same as YAML."""
-    return yaml.dump(
-        exported_document(configuration),
-        Dumper=_DUMPER,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=False,
-        width=2**20,
-    )
+    return "\n".join(YamlStyle().block_lines(exported_document(configuration))) + "\n"

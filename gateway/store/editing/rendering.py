@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ _NOT_IN_LITERAL = re.compile(
 )
 _ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
+
+
+LONGEST_KEY = 1000
+"""characters of a key that stands before its colon in one line (YAML 1.1 §9.1: at most 1024)"""
 
 
 class Style(Protocol):
@@ -54,12 +59,14 @@ class YamlStyle:
 
     def entry_lines(self, name: str, value: Any) -> list[str]:
         """The lines of a key with its value."""
-        key = _scalar(name, in_flow=True)
+        key = _key(name)
+        before = [] if len(key) <= LONGEST_KEY else [f"? {key}"]
+        start = "" if before else key
         if is_block(value):
-            indent = self.step if isinstance(value, dict) else self.dash
-            return [f"{key}:", *_indented(self.block_lines(value), indent)]
+            indent = self.step if isinstance(value, dict) or before else self.dash
+            return [*before, f"{start}:", *_indented(self.block_lines(value), indent)]
         first, *rest = self.scalar_lines(value)
-        return [f"{key}: {first}", *_indented(rest, self.step)]
+        return [*before, f"{start}: {first}", *_indented(rest, self.step)]
 
     def item_lines(self, value: Any) -> list[str]:
         """The lines of an item of a list, from its dash on."""
@@ -75,10 +82,7 @@ class YamlStyle:
 
     def inline(self, value: Any) -> str:
         if isinstance(value, dict):
-            members = (
-                f"{_scalar(name, in_flow=True)}: {self.inline_in_flow(below)}"
-                for name, below in value.items()
-            )
+            members = (f"{_flow_key(name)}: {self.inline_in_flow(below)}" for name, below in value.items())
             return "{" + ", ".join(members) + "}"
         if isinstance(value, list):
             return "[" + ", ".join(map(self.inline_in_flow, value)) + "]"
@@ -106,6 +110,15 @@ class JsonStyle:
         return json.dumps(value, ensure_ascii=False, indent=self.indent).split("\n")
 
 
+def _key(name: str) -> str:
+    return _scalar(name, in_flow=True)
+
+
+def _flow_key(name: str) -> str:
+    key = _key(name)
+    return key if len(key) <= LONGEST_KEY else f"? {key} "
+
+
 def is_block(value: Any) -> bool:
     """Whether a value takes lines of its own in block style."""
     return isinstance(value, dict | list) and bool(value)
@@ -131,8 +144,13 @@ def _scalar(value: Any, *, in_flow: bool = False) -> str:
         return str(value)
     if isinstance(value, float):
         return _number(value)
+    return _text(value, in_flow)
+
+
+@functools.lru_cache(4096)  # names of fields, and values that many entities have
+def _text(value: str, in_flow: bool) -> str:
     if _may_be_plain(value) and not (in_flow and _NOT_IN_FLOW.search(value)):
-        return str(value)
+        return value
     quoted = json.dumps(value, ensure_ascii=False)
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +23,6 @@ from gateway.store.interface import Operation
 from gateway.store.source import DeclarativeSource
 from gateway.store.writable_file import WritableFileStore
 from tests.support.made_entities import added, configurations, own_values
-
 
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 """Shrinking whole configurations takes minutes."""
@@ -50,7 +48,7 @@ def texts(draw: st.DrawFn, configuration: Configuration) -> str:
         case "short json":
             return json.dumps(document, ensure_ascii=False)
         case "flow":
-            return yaml.safe_dump(document, default_flow_style=True, allow_unicode=True)
+            return YamlStyle().inline(document)
         case "indented":
             lines = YamlStyle(4, 2).block_lines(document)
         case _:
