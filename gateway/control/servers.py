@@ -126,13 +126,13 @@ class Servers:
         for place, running in enumerate(self._running):
             if running.tls is None or tls is None or running.listener not in listeners:
                 continue
-            if running.tls == tls:
+            if running.tls.digest == tls.digest:
                 continue
             self._running[place] = self._serve(running.app, running.listener, running.descriptor, tls)
             self._replaced.add(running.task)
             running.task.add_done_callback(self._replaced.discard)
             running.server.interrupt()
-            log.warning("%s shows the certificate in %s from now on", running.listener, tls.certificate)
+            log.warning("%s shows the certificate in %s from now on", running.listener, tls.source)
 
     async def stop(self) -> bool:
         """Stop accepting and let requests in progress end. False when some did not end in time."""

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 LIFETIME = timedelta(days=3650)
 """of a certificate that is made here"""
 RENEWED_BEFORE = timedelta(days=30)
+COPIES_KEPT = 4
+"""sets of copies in <prefix>/ssl: the one that is served, and those a server may be about to read"""
 LEAST_RSA_BITS = 2048
 """what the server under the Admin API takes"""
 CURVES = ("secp256r1", "secp384r1")
@@ -45,13 +48,15 @@ class TlsError(Exception):
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """What a listener shows, and whom it believes. All files were read and fit together."""
+    """What a listener shows, and whom it believes: copies of checked files, which nobody changes."""
 
     certificate: Path
     key: Path
     client_ca: Path | None
     digest: bytes
     """of the contents: another one means that the files were renewed"""
+    source: Path
+    """the certificate that was copied, for people"""
 
 
 def tls_of(settings: Settings, name: str) -> TlsFiles | None:
@@ -70,30 +75,75 @@ def tls_of(settings: Settings, name: str) -> TlsFiles | None:
     if certificate is None or key is None:
         certificate, key = made_certificate(RunDirectory(settings.prefix).ssl, kind, listeners)
         label = "the certificate made for " + name.upper()
-    return checked_files(certificate, key, client_ca, label)
+    return served_copies(RunDirectory(settings.prefix).ssl, kind, certificate, key, client_ca, label)
 
 
-def checked_files(certificate: Path, key: Path, client_ca: Path | None, label: str) -> TlsFiles:
-    """The files, when a listener can use them. Raises TlsError."""
-    contents = [read(certificate, label), read(key, f"{label}_KEY")]
-    leaf = first_certificate(contents[0], certificate, label)
-    private = private_key(contents[1], key, f"{label}_KEY")
+def served_copies(
+    directory: Path, kind: str, certificate: Path, key: Path, client_ca: Path | None, label: str
+) -> TlsFiles:
+    """Copies of the files, as they were checked, for the server to read. Raises TlsError.
+
+    The server reads them a moment later, and a file that is written just then would make it abort the whole
+    process.
+    """
+    files = [certificate, key, *([client_ca] if client_ca else [])]
+    labels = [label, f"{label}_KEY", "ADMIN_SSL_CLIENT_CA"]
+    contents = [read(path, text) for path, text in zip(files, labels, strict=False)]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in contents)).digest()
+    copies = [directory / f"{kind}-served-{digest.hex()[:16]}.{end}" for end in ("crt", "key", "ca")]
+    copies = copies[: len(contents)]
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        for path, content in zip(copies, contents, strict=True):
+            replace_file(path, content, 0o600)
+        checked_files(copies[0], copies[1], copies[2] if client_ca else None, label, files)
+        forget_older_copies(directory, kind)
+    except OSError as error:
+        raise TlsError(f"{label}: no copy can be made in {directory}: {error.strerror}") from None
+    except TlsError:
+        for path in copies:
+            path.unlink(missing_ok=True)
+        raise
+    return TlsFiles(copies[0], copies[1], copies[2] if client_ca else None, digest, certificate)
+
+
+def forget_older_copies(directory: Path, kind: str) -> None:
+    """Delete copies that no server can be about to read any more."""
+    newest_first = sorted(
+        directory.glob(f"{kind}-served-*.crt"), key=lambda path: path.stat().st_mtime_ns, reverse=True
+    )
+    for certificate in newest_first[COPIES_KEPT:]:
+        for end in (".crt", ".key", ".ca"):
+            certificate.with_suffix(end).unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Write a file so that a reader finds the old or the new one, never a part. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(open_new(temporary, mode), "wb") as file:
+        file.write(content)
+    temporary.replace(path)
+
+
+def checked_files(
+    certificate: Path, key: Path, client_ca: Path | None, label: str, named: Sequence[Path] | None = None
+) -> None:
+    """Raise TlsError for files that no listener can use; it names the files in `named` instead."""
+    shown = list(named or (certificate, key, *([client_ca] if client_ca else [])))
+    leaf = first_certificate(read(certificate, label), shown[0], label)
+    private = private_key(read(key, f"{label}_KEY"), shown[1], f"{label}_KEY")
     if public_bytes(private.public_key()) != public_bytes(leaf.public_key()):
-        raise TlsError(f"{label}: the key in {key} is not that of the certificate in {certificate}")
+        raise TlsError(f"{label}: the key in {shown[1]} is not that of the certificate in {shown[0]}")
     try:
         # As the server will; a password is never asked for on a terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, OSError) as error:
-        raise TlsError(f"{label}: {certificate} cannot be used: {error}") from None
+        raise TlsError(f"{label}: {shown[0]} cannot be used: {error}") from None
     if leaf.not_valid_after_utc < datetime.now(UTC):
-        log.warning("%s: the certificate in %s has expired", label, certificate)
+        log.warning("%s: the certificate in %s has expired", label, shown[0])
     if client_ca is not None:
-        contents.append(read(client_ca, "ADMIN_SSL_CLIENT_CA"))
-        first_certificate(contents[-1], client_ca, "ADMIN_SSL_CLIENT_CA")
-    digest = hashlib.sha256()
-    for content in contents:
-        digest.update(hashlib.sha256(content).digest())
-    return TlsFiles(certificate, key, client_ca, digest.digest())
+        content = read(client_ca, "ADMIN_SSL_CLIENT_CA")
+        first_certificate(content, shown[2], "ADMIN_SSL_CLIENT_CA")
 
 
 def read(path: Path, label: str) -> bytes:
@@ -156,10 +206,7 @@ def made_certificate(directory: Path, kind: str, listeners: tuple[Listener, ...]
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         for path, content, mode in ((key, secret, 0o600), (certificate, text, 0o644)):
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            with os.fdopen(open_new(temporary, mode), "wb") as file:
-                file.write(content)
-            temporary.replace(path)
+            replace_file(path, content, mode)
     except OSError as error:
         raise TlsError(f"a certificate cannot be made in {directory}: {error.strerror}") from None
     log.warning("made a certificate that nobody has signed: %s", certificate)

@@ -44,17 +44,20 @@ def test_a_certificate_is_made_once(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     files = tls_of(settings, "admin_listen")
     assert files is not None
-    assert files.certificate == tmp_path / "ssl" / "admin-default.crt"
+    assert files.source == tmp_path / "ssl" / "admin-default.crt"
+    assert files.certificate.read_bytes() == files.source.read_bytes()
     assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
     found = x509.load_pem_x509_certificate(files.certificate.read_bytes())
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert "localhost" in names.get_values_for_type(x509.DNSName)
     assert {"127.0.0.1", "::1", "192.0.2.1"} <= set(map(str, names.get_values_for_type(x509.IPAddress)))
     assert tls_of(settings, "admin_listen") == files
-    assert sorted(path.name for path in (tmp_path / "ssl").iterdir()) == [
+    assert {path.name for path in (tmp_path / "ssl").iterdir()} == {
         "admin-default.crt",
         "admin-default.key",
-    ]
+        files.certificate.name,
+        files.key.name,
+    }
 
 
 @pytest.mark.parametrize("damage", ["certificate", "key", "missing", "ends soon"])
@@ -67,12 +70,13 @@ def test_a_made_certificate_that_is_no_good_is_made_again(
     files = tls_of(settings, "admin_listen")
     assert files is not None
     monkeypatch.undo()
+    made, key = files.source, files.source.with_suffix(".key")
     if damage == "certificate":
-        files.certificate.write_text("broken")
+        made.write_text("broken")
     elif damage == "key":
-        files.key.write_text("")
+        key.write_text("")
     elif damage == "missing":
-        files.key.unlink()
+        key.unlink()
     again = tls_of(settings, "admin_listen")
     assert again is not None
     assert again.digest != files.digest
@@ -99,12 +103,25 @@ def test_given_files_and_their_renewal(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, admin_ssl_cert=str(certificate), admin_ssl_cert_key=str(key))
     first = tls_of(settings, "admin_listen")
     assert first is not None
-    assert (first.certificate, first.key) == (certificate, key)
+    assert first.source == certificate
     assert tls_of(settings, "admin_listen") == first
+    before = first.certificate.read_bytes(), first.key.read_bytes()
     write_pair(tmp_path)
     second = tls_of(settings, "admin_listen")
     assert second is not None
     assert second.digest != first.digest
+    # What a server may be reading just now is what was checked, whatever becomes of the files.
+    assert (first.certificate.read_bytes(), first.key.read_bytes()) == before
+    assert stat.S_IMODE(second.key.stat().st_mode) == 0o600
+    key.write_text("half of a k")
+    with pytest.raises(TlsError, match=f"{key} holds no private key"):
+        tls_of(settings, "admin_listen")
+    for _ in range(6):
+        write_pair(tmp_path)
+        latest = tls_of(settings, "admin_listen")
+    assert latest is not None
+    assert latest.key.exists()
+    assert len(list((tmp_path / "ssl").iterdir())) == 2 * tls.COPIES_KEPT
 
 
 def refused(tmp_path: Path, **changes: Any) -> str:

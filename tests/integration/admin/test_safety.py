@@ -285,37 +285,60 @@ def test_renewed_files_are_shown_after_a_reload(tmp_path: Path) -> None:
         assert f"ADMIN_SSL_CERT_KEY: {key} holds no private key" in outcome["errors"][0]
         assert shown_certificate(gateway.admin_port) == first
 
-        failures: list[Exception] = []
-        stop = threading.Event()
+        kept.close()
 
-        def ask_again_and_again() -> None:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            while not stop.is_set():
-                try:
-                    assert get(gateway.admin_port, "/status", context) == 200
-                except Exception as error:
-                    failures.append(error)
-                    return
 
-        asking = threading.Thread(target=ask_again_and_again)
-        asking.start()
+def test_a_renewal_under_load_loses_no_write_and_no_process(tmp_path: Path) -> None:
+    """A connection whose request was not read yet may be closed by a renewal: that request has no effect."""
+    shown, key = write_pair(tmp_path, "admin")
+    gateway = Gateway(None, database="sqlite", admin_ssl_cert=shown, admin_ssl_cert_key=key)
+    gateway.settings["admin_listen"] = f"127.0.0.1:{gateway.admin_port} ssl"
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    answered: set[str] = set()
+    closed: set[str] = set()
+    others: list[object] = []
+    stop = threading.Event()
+
+    def create(name: str) -> None:
+        connection = http.client.HTTPSConnection("localhost", gateway.admin_port, timeout=10, context=context)
         try:
-            for _ in range(3):
+            connection.request("POST", "/services", json.dumps({"name": name, "host": "a.test"}), JSON)
+            status = connection.getresponse().status
+        except (ssl.SSLError, ConnectionError):  # RemoteDisconnected is a ConnectionError
+            closed.add(name)
+        except Exception as error:
+            others.append(error)
+        else:
+            answered.add(name) if status == 201 else others.append(status)
+        finally:
+            connection.close()
+
+    def create_many(writer: int) -> None:
+        number = 0
+        while not stop.is_set():
+            create(f"s{writer}-{number}")
+            number += 1
+
+    with gateway:
+        writers = [threading.Thread(target=create_many, args=(writer,)) for writer in range(3)]
+        for writer in writers:
+            writer.start()
+        try:
+            for _ in range(8):
                 write_pair(tmp_path, "admin")
                 assert reload(gateway)["ok"]
-                second = der_of(shown)
-                wait_for(
-                    lambda: shown_certificate(gateway.admin_port) == second,  # noqa: B023
-                    what="the renewed certificate",
-                )
         finally:
             stop.set()
-            asking.join()
-        kept.close()
-        assert not failures
-        assert der_of(shown) != first
-        assert reload(gateway)["ok"]
+            for writer in writers:
+                writer.join()
+        wait_for(lambda: shown_certificate(gateway.admin_port) == der_of(shown), what="the last certificate")
+        there = {
+            name for name in answered | closed if get(gateway.admin_port, f"/services/{name}", context) == 200
+        }
+        assert not others
+        assert answered
+        assert there == answered
         assert gateway.status()["control"]["restarts"] == 0
 
 
