@@ -24,6 +24,7 @@ AnEntity = TypeVar("AnEntity", bound=Entity)
 
 TIMEOUT = 30.0
 """seconds to wait for a connection, and for each piece of an answer"""
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=50)
 TOKEN_VARIABLE = "GATEWAY_ADMIN_TOKEN"  # noqa: S105 - a name
 JSON = "application/json"
 
@@ -141,7 +142,7 @@ class AdminClient(OfBlocking, Admin):
         """
         place = parse_address(address)
         if transport is None:
-            transport = httpx.HTTPTransport(verify=verify, uds=place.socket_path)
+            transport = httpx.HTTPTransport(verify=verify, uds=place.socket_path, limits=LIMITS)
         client = httpx.Client(transport=transport, **_options(place, token, timeout))
         self.driver: Blocking = Blocking(place, retries or Retries(), client)
 
@@ -184,7 +185,7 @@ class AsyncAdminClient(OfAwaiting, Admin):
         """As AdminClient's."""
         place = parse_address(address)
         if transport is None:
-            transport = httpx.AsyncHTTPTransport(verify=verify, uds=place.socket_path)
+            transport = httpx.AsyncHTTPTransport(verify=verify, uds=place.socket_path, limits=LIMITS)
         client = httpx.AsyncClient(transport=transport, **_options(place, token, timeout))
         self.driver: Awaiting = Awaiting(place, retries or Retries(), client)
 

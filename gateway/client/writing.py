@@ -17,7 +17,7 @@ from gateway.entities.record import shape_of
 from gateway.store.export import declarative_form, export_declarative
 
 Progress = Callable[[Change], None]
-AT_ONCE = 8
+AT_ONCE = 32
 """requests; a gateway commits together what comes together"""
 
 
