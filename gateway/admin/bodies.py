@@ -101,6 +101,8 @@ async def read_limited(request: Request, limit: int) -> bytes:
                     break
     except TimeoutError:
         raise ApiError(html_error(408, "408 Request Time-out", {"Connection": "close"})) from None
+    except ClientDisconnect:  # nobody reads the answer, but it is in the log
+        raise ApiError(message_response(400, "The body did not come to its end")) from None
     if limit and size > limit:
         raise ApiError(html_error(413, "413 Request Entity Too Large"))
     return b"".join(chunks)

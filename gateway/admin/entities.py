@@ -24,7 +24,7 @@ from gateway.store.forms import admin_form
 from gateway.store.interface import Operation
 from gateway.store.operations import create, remove, replace, update
 
-from .bodies import read_body, refuse_unusable
+from .bodies import Body, read_body, refuse_unusable
 from .forms import form_values
 from .lists import children_page, collection_page
 from .naming import NotThere, View, naming_of
@@ -53,12 +53,18 @@ async def values_of(
 ) -> dict[str, Any]:
     """The values in a request's body; `name`: of the entity that is changed. Raises ApiError (4xx)."""
     body = await read_body(request, limit=plane.settings.admin_client_max_body_size)
+    known = plane.configuration.find(kind.type_name, name) if name and not body.is_json else None
+    if body.is_large:
+        return await asyncio.to_thread(decoded_values, body, kind, known)
+    return decoded_values(body, kind, known)
+
+
+def decoded_values(body: Body, kind: type[Entity], known: Entity | None) -> dict[str, Any]:
+    """The values in a body; `known`: the entity that a form changes. Raises ApiError (400)."""
     if body.is_json:
-        fields = await asyncio.to_thread(lambda: body.fields) if body.is_large else body.fields
-        refuse_unusable(fields)
-        return fields
-    known = plane.configuration.find(kind.type_name, name) if name else None
-    values = form_values(kind, body.pairs, {} if known is None else known_values(known))
+        values = body.fields
+    else:
+        values = form_values(kind, body.pairs, {} if known is None else known_values(known))
     refuse_unusable(values)
     return values
 

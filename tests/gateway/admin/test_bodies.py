@@ -194,6 +194,40 @@ def test_any_size(tmp_path: Path) -> None:
     with_api(tmp_path, test, admin_client_max_body_size="0")
 
 
+def test_a_client_that_goes_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(api: Api) -> None:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            **{"type": "http", "method": "POST", "path": "/services", "raw_path": b"/services"},
+            **{"headers": [(b"content-length", b"10")], "query_string": b"", "server": ("h", 1)},
+        }
+        await api.app(scope, receive, send)
+        assert sent[0]["status"] == 400
+        assert not caplog.records
+
+    with_api(tmp_path, test)
+
+
+def test_large_bodies_mean_the_same(tmp_path: Path) -> None:
+    async def test(api: Api) -> None:
+        tags = [f"tag-{number:06d}" for number in range(10_000)]
+        made = await api.made("/services", {"host": "h", "tags": tags})
+        assert made["tags"] == tags
+        answer = await api.form("POST", "/services", {"host": "h", "tags": ",".join(tags)})
+        assert (answer.status, answer.json()["tags"]) == (201, tags)
+        broken = await ask(api.app, "POST", "/services", b'{"host": "' + b"h" * 100_000, JSON)
+        assert (broken.status, broken.json()) == (400, UNPARSABLE)
+
+    with_api(tmp_path, test)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
