@@ -95,7 +95,7 @@ def config_endpoints(plane: ControlPlane) -> list[Endpoint]:
             return await load(request)
 
     async def load(request: Request) -> Response:
-        body = await read_body(request, yaml=True)
+        body = await read_body(request, yaml=True, limit=plane.settings.admin_client_max_body_size)
         if plane.stopping:
             return message_response(503, "Kong currently exiting")
         if plane.loading:
