@@ -7,12 +7,13 @@
 <prefix>/snapshots/           configuration for the workers
 <prefix>/control/             what the control process keeps for its successor, and
     reload.json               the outcome of the last reload
-    replica.sqlite            the last known state of a shared database
+    replica-<origin>.sqlite   the last known state of a shared database
 <prefix>/ssl/                 certificates made for the Admin and status listeners
 <prefix>/logs/                access.log, error.log
 """
 
 import errno
+import hashlib
 import json
 import os
 import pwd
@@ -56,7 +57,6 @@ class RunDirectory:
         self.metric_slots = self.control / "metric-slots.json"
         self.last_configuration = self.control / "configuration-last.json"
         self.node_id = self.control / "node-id"
-        self.replica = self.control / "replica.sqlite"
 
     def of_children(self) -> tuple[Path, ...]:
         """The directories in which children make files."""
@@ -65,6 +65,11 @@ class RunDirectory:
     def snapshot(self, kind: SnapshotKind, number: int) -> Path:
         """The file of a snapshot."""
         return self.snapshots / f"{kind}-{number}.snapshot"
+
+    def replica(self, origin: str) -> Path:
+        """The file with the last known state of the database that `origin` names: that of another database
+        must never be served for it."""
+        return self.control / f"replica-{hashlib.sha256(origin.encode()).hexdigest()[:16]}.sqlite"
 
     def prepare(self, children: tuple[int, int] | None = None) -> None:
         """Make the directories. Configurations may hold credentials: for the owner only.

@@ -141,3 +141,9 @@ def test_root_takes_back_what_children_of_an_earlier_start_had(place: Path) -> N
     assert directory.snapshots.stat().st_uid == NOBODY.pw_uid  # a gateway may be running there
     directory.take_over()
     assert directory.snapshots.stat().st_uid == 0
+
+
+def test_each_database_has_its_own_last_known_state(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    assert directory.replica("one:5432/kong/") == directory.replica("one:5432/kong/")
+    assert directory.replica("one:5432/kong/") != directory.replica("two:5432/kong/")

@@ -46,5 +46,6 @@ def open_store(settings: Settings, *, keep_state: bool = True) -> SqlStore:
     if settings.database == "postgres" and keep_state:
         from gateway.store.sql.replica import Replica
 
-        replica = Replica(RunDirectory(settings.prefix).replica)
+        origin = f"{settings.pg_host}:{settings.pg_port}/{settings.pg_database}/{settings.pg_schema or ''}"
+        replica = Replica(RunDirectory(settings.prefix).replica(origin))
     return SqlStore(database_of(settings), replica=replica)
