@@ -18,7 +18,6 @@ from gateway.store.operations import check
 from .bodies import read_body
 from .descriptions import MESSAGE, OBJECT, REFUSAL, TEXT, Answer, Description, Schema, list_of, object_of
 from .endpoints import Endpoint, Handler
-from .forms import form_values
 from .kong_schemas import entity_schema, plugin_config_schema, plugin_schema, vault_schema
 from .responses import ApiError, json_response, message_response
 
@@ -77,7 +76,7 @@ async def enabled_plugins(request: Request) -> Response:
 async def validate(request: Request, kind: type[Entity], plane: ControlPlane) -> Response:
     """Say whether values make an entity of a type; raises EntityError for what is wrong with them."""
     body = await read_body(request, limit=plane.settings.admin_client_max_body_size)
-    check(kind, body.fields if body.is_json else form_values(kind, body.pairs))
+    check(kind, decoded_values(body, kind, None))
     return message_response(200, "schema validation successful")
 
 
