@@ -15,6 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import pinning as pins
 from bench import tables
+from bench.admin import AdminBench, AdminOptions
+from bench.admin_report import (
+    admin_markdown,
+    admin_table,
+    is_admin_report,
+    read_admin_report,
+    write_admin_report,
+)
 from bench.compare import compare_reports
 from bench.machine import PROJECT, describe_git
 from bench.page import comparison_page
@@ -36,6 +44,7 @@ errors = Console(stderr=True)
 
 QUICK_ROUNDS, QUICK_SECONDS = 2, 1
 ROUNDS, SECONDS = 5, 5
+SIZES, QUICK_SIZES = ("10", "1000", "10000", "10000:100000"), ("10:10",)
 
 
 @app.command("list")
@@ -149,9 +158,9 @@ def _chosen_pinning(pin: bool, workers: int, texts: list[str], notes: list[str])
     )
 
 
-def _default_output() -> Path:
+def _default_output(prefix: str = "") -> Path:
     """A new file in the source tree's `bench/results/`, or in the current directory without a source tree."""
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{describe_git().commit[:8] or 'installed'}.json"
+    name = f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{describe_git().commit[:8] or 'installed'}.json"
     return PROJECT / "bench" / "results" / name if (PROJECT / ".git").exists() else Path(name)
 
 
@@ -209,6 +218,66 @@ def _run(options: Options, output: Path) -> int:
     return 0
 
 
+@app.command("admin")
+def admin(
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ROUTES or ROUTES:CONSUMERS, several allowed. [default: 10, 1000, 10000, 10000:100000]"
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds under load. [default: 5]")] = None,
+    seconds: Annotated[
+        int | None, typer.Option(min=1, help=f"Length of one measurement. [default: {SECONDS}]")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where the report goes. [default: bench/results/admin-<time>-<commit>.json]"),
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Small and short: shows only that it runs.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Workers of the gateway.")] = 1,
+    write_every: Annotated[
+        int, typer.Option(min=1, help="Milliseconds between writes in the runs under load.")
+    ] = 100,
+    pin: Annotated[bool, typer.Option(help="Keep the gateway and the load on CPUs of their own.")] = True,
+    proxy_cpus: Annotated[str, typer.Option(help="CPUs of the gateway, like 1 or 2-3.")] = "",
+    load_cpus: Annotated[str, typer.Option(help="CPUs of wrk and of the writers.")] = "",
+    backend_cpus: Annotated[str, typer.Option(help="CPUs of the backend.")] = "",
+    control_cpus: Annotated[
+        str, typer.Option(help="CPUs of the gateway's control process, when not those of the proxy.")
+    ] = "",
+) -> None:
+    """Measure writes through the Admin API, and when and at what cost they are live."""
+    notes: list[str] = []
+    try:
+        options = AdminOptions(
+            sizes=[_parse_size(text) for text in size or (QUICK_SIZES if quick else SIZES)],
+            rounds=rounds or (1 if quick else ROUNDS),
+            seconds=seconds or (QUICK_SECONDS if quick else SECONDS),
+            workers=workers,
+            write_every_ms=write_every,
+            pinning=_chosen_pinning(pin, workers, [proxy_cpus, load_cpus, backend_cpus, control_cpus], notes),
+            quick=quick,
+            command_line=[Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]],
+            notes=notes,
+        )
+        report = AdminBench(options, lambda text: errors.print(text, markup=False, highlight=False)).run()
+    except BenchError as error:
+        errors.print(f"bench: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    path = output or _default_output("admin-")
+    write_admin_report(report, path)
+    console.print(admin_table(report))
+    console.print(f"report: {path}", highlight=False)
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    routes, _, consumers = text.partition(":")
+    if not routes.isdecimal() or not int(routes) or not (consumers or "0").isdecimal():
+        raise BenchError(f"{text!r} is no size: a number of routes, or ROUTES:CONSUMERS")
+    return int(routes), int(consumers or 0)
+
+
 @app.command("show")
 def show(
     report: Annotated[Path, typer.Argument(help="A report.")],
@@ -216,6 +285,13 @@ def show(
 ) -> None:
     """Print a report's tables."""
     try:
+        if is_admin_report(report):
+            of_admin = read_admin_report(report)
+            if markdown:
+                typer.echo(admin_markdown(of_admin))
+            else:
+                console.print(admin_table(of_admin))
+            return
         found = read_report(report)
     except ReportError as error:
         errors.print(f"bench: {error}", style="red", markup=False, highlight=False)

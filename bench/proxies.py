@@ -213,7 +213,19 @@ class Gateway(Proxy):
         self.file.write_text(json.dumps(self.document()))
         self.prefix = place.directory / "prefix"
         self.prefix.mkdir()
-        environ = {
+        self.prepare()
+        command = [*place.wrapper, sys.executable, "-m", "gateway", "start", "-p", str(self.prefix)]
+        return place.fleet.start(
+            "gateway", command, directory=place.directory, cpus=place.cpus, environ=self.environ()
+        )
+
+    def prepare(self) -> None:
+        """Do what must be done before the start."""
+
+    def environ(self) -> dict[str, str]:
+        """The settings it is started with."""
+        place = self.place
+        return {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),
             "GATEWAY_DATABASE": "off",
             "GATEWAY_DECLARATIVE_CONFIG": str(self.file),
@@ -224,10 +236,6 @@ class Gateway(Proxy):
             "GATEWAY_PROXY_ACCESS_LOG": "off",
             "GATEWAY_KEEPALIVE_TIMEOUT": "3600",
         }
-        command = [*place.wrapper, sys.executable, "-m", "gateway", "start", "-p", str(self.prefix)]
-        return place.fleet.start(
-            "gateway", command, directory=place.directory, cpus=place.cpus, environ=environ
-        )
 
     def ready(self) -> bool:
         if call(self.status_port, "GET", "/status/ready", timeout_seconds=2)[0] != 200:
