@@ -91,6 +91,8 @@ def record_json_schema(record: type[Record], use: Use) -> JsonSchema:
         properties[name] = {"description": field.doc, **schema}
     for name, field in record.shorthands.items():
         properties[name] = shorthand_json_schema(field, use)
+    if use is Use.CHANGE and issubclass(record, Entity):
+        properties["id"] = {"description": "Not looked at: an entity keeps its id."}
     properties = {name: schema for name, schema in properties.items() if schema}
     found: JsonSchema = {"type": "object", "properties": properties, "additionalProperties": False}
     if use is Use.SHOWN:
