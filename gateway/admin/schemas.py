@@ -18,6 +18,7 @@ from gateway.store.operations import check
 from .bodies import read_body
 from .descriptions import MESSAGE, OBJECT, REFUSAL, TEXT, Answer, Description, Schema, list_of, object_of
 from .endpoints import Endpoint, Handler
+from .entities import decoded_values
 from .kong_schemas import entity_schema, plugin_config_schema, plugin_schema, vault_schema
 from .responses import ApiError, json_response, message_response
 
