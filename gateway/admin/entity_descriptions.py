@@ -26,6 +26,8 @@ SIZE = Parameter(
 OFFSET = Parameter("offset", "Where the page begins: `offset` of the page before it.")
 TAGS = Parameter("tags", "Only those with all of the tags `a,b`, or with one of the tags `a/b`.")
 
+STORED_SECRETS = Parameter("_transform", "false: secrets in the body are hashed already.")
+
 MISSING = Answer("There is no such entity.", REFUSAL)
 REFUSED = Answer("The values, the name in the path or the parameters are not valid.", REFUSAL)
 CONFLICT = Answer("Another entity has the same unique value.", ERROR)
@@ -81,6 +83,7 @@ def member_descriptions(kind: type[Entity], parent: type[Entity] | None = None) 
             f"Replace one {words} as a whole, or make it.",
             changed,
             kind.type_name,
+            (STORED_SECRETS,) if kind.hashed and parent is None else (),
             path=path,
             body=new_entity_body(kind, (*naming_fields(kind), *fields_to(kind, parent))),
         ),
