@@ -1,7 +1,8 @@
 """The control process: Admin API, status and metrics, publication of snapshots, DNS.
 
-`process` is its life (start, signals, reload, stop), `plane` its state, `publisher` the way of a
-configuration to the workers, `servers` the listeners.
+`process` is its life (start, signals, reload, stop), `plane` what the Admin API sees of it. `transactions` runs
+the store, `publication` says what workers get when, `publisher` brings it to them, `servers` are the
+listeners.
 """
 
 import importlib

@@ -30,6 +30,7 @@ WRITE_PATIENCE = 1.0
 """seconds that the answer to a write waits for the workers at most"""
 SLOW = 0.1
 """seconds: where publications always take longer, the answer to a write does not wait for them"""
+SET_ASIDE_EVERY = 10.0  # seconds, while there are writes
 LONGEST_PAUSE = 0.1
 """seconds after a publication for which nobody waits: with a stream of writes, publishing a large
 configuration takes half of the time, and leaves the other half to writes and requests"""
@@ -63,6 +64,7 @@ class Publication:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._names_of: list[tuple[Configuration, set[str]]] = []
+        self._set_aside_at = time.monotonic()
         self._routes: Mapping[str, object] = {}
         self._metric_slots: Mapping[str, int] = {}
         """of these routes"""
@@ -199,12 +201,20 @@ class Publication:
                     continue  # published by somebody else meanwhile
                 try:
                     await self._publish_newest()
+                    await self._set_aside()
                     pause = min(self._durations[-1], LONGEST_PAUSE) if self._is_slow() else 0.0
                 except Exception:
                     log.exception("publishing the configuration failed")
                     self._wanted.set()
                     pause = RETRY_DELAY
             await asyncio.sleep(pause)
+
+    async def _set_aside(self) -> None:
+        """Keep what was written out of the searches for garbage, now and then."""
+        now = time.monotonic()
+        if now - self._set_aside_at > SET_ASIDE_EVERY:
+            self._set_aside_at = now
+            await asyncio.to_thread(set_aside)
 
     async def _publish_newest(self) -> None:
         """Publish what the workers do not serve yet."""
