@@ -1,7 +1,7 @@
 """The control process: Admin API, status and metrics, publication of snapshots, DNS.
 
-`process` is its life (start, signals, reload, stop), `plane` what the Admin API sees of it. `transactions` runs
-the store, `publication` says what workers get when, `publisher` brings it to them, `servers` are the
+`process` is its life (start, signals, reload, stop), `plane` what the Admin API sees of it. `transactions`
+runs the store, `publication` says what workers get when, `publisher` brings it to them, `servers` are the
 listeners.
 """
 
