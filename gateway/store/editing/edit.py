@@ -73,9 +73,14 @@ class _Editor:
         place = 0
         for start, end, replacement in sorted(self._edits, key=lambda edit: edit[:2]):
             if start < place:
-                raise CannotEdit  # two changes that overlap
+                if replacement:
+                    raise CannotEdit  # two changes that overlap
+                start = place  # neighbours of the first line, which took the break behind it
+                end += len(self._break) if self._text.startswith(self._break, end) else 0
             parts += [self._text[place:start], replacement]
             place = end
+        if place == len(self._text) and parts and parts[-1].lstrip() and not self._text.endswith("\n"):
+            parts.append(self._break)  # a text of several lines may stand at the end, and needs it
         return "".join([*parts, self._text[place:]])
 
     def _patch(self, node: Node, old: Any, new: Any) -> bool:
@@ -138,7 +143,11 @@ class _Editor:
             self._edits.append((value.start, value.end, self._joined(lines, column + style.step)))
             return
         colon = self._text.index(":", key.end)
+        end = max(value.end, colon + 1)
         comment = self._comment_between(colon, value.start)
+        if "\n" not in self._text[colon:end]:
+            comment = self._comment_between(end, self._line_end(end))
+            end += len(comment)
         if is_block(new):
             indent = column + (style.step if isinstance(new, dict) else style.dash)
             lines = [comment, *(" " * indent + line if line else line for line in style.block_lines(new))]
@@ -148,7 +157,7 @@ class _Editor:
                 f" {first}{comment}",
                 *(" " * (column + style.step) + line if line else line for line in rest),
             ]
-        self._edits.append((colon + 1, max(value.end, colon + 1), self._break.join(lines)))
+        self._edits.append((colon + 1, end, self._break.join(lines)))
 
     def _is_inline(self, value: Node) -> bool:
         return value.kind == "scalar" and self._text[value.start] not in "|>&!"

@@ -6,12 +6,13 @@ import copy
 import json
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.store.documents import read_document
-from gateway.store.editing.edit import CannotEdit, edit_json, edit_yaml, same
+from gateway.store.editing.edit import CannotEdit, edit_json, edit_yaml, expand_aliases, same
 from gateway.store.editing.rendering import YamlStyle
 
 NAMES = st.sampled_from(["a", "b", "name", "routes", "x-y", "10", "true", "key with: colon", "ü"])
@@ -168,7 +169,40 @@ def test_the_text_says_what_it_should_afterwards(data: st.DataObject) -> None:
     except CannotEdit:
         assert not isinstance(new, dict) or not set(old) & set(new) or not isinstance(old, dict)
         return
-    assert same(read_document(result).value, new), result
+    assert same(read_document(result).value, new), (result, new, text)
     assert same(old, snapshot)
     if same(old, new):
         assert result == text
+
+
+@pytest.mark.parametrize(
+    ("text", "new", "expected"),
+    [
+        ("a: 1", {"a": 1, "b": "two\nlines\n"}, "a: 1\nb: |\n  two\n  lines\n"),
+        ("a: 1\nb: 2\nc: 3\n", {"c": 3}, "c: 3\n"),
+        ("a: 1 # one\nb: 2 # two", {"a": 2, "b": 2}, "a: 2 # one\nb: 2 # two"),
+        ("a: # list\n- x # x\n- y\n", {"a": ["y", "z"]}, "a: # list\n- y\n- z\n"),
+        ("a: # list\n  - x\n", {"a": None}, "a: null # list\n"),
+        ("a: # nothing\n# rest\n", {"a": ["x"]}, "a: # nothing\n- x\n# rest\n"),
+        ("a: {b: 1, c: 2, d: 3}\n", {"a": {"c": 2}}, "a: {c: 2}\n"),
+        ("a: [1, 2, 3]\n", {"a": [1, 3, 4]}, "a: [1, 3, 4]\n"),
+        (
+            "a:\n  b: 1 # one\n  # two\nc: 3\n",
+            {"a": {"b": 1, "d": 4}, "c": 3},
+            "a:\n  b: 1 # one\n  d: 4\n  # two\nc: 3\n",
+        ),
+        ("a: |\n  text\n\n# after\nb: 1\n", {"a": "x", "b": 1}, "a: x\n\n# after\nb: 1\n"),
+        ('{"a": 1,\n "b": [1]}\n', {"a": 1, "b": [1, 2]}, '{"a": 1,\n "b": [1, 2]}\n'),
+        ('{\n  "a": 1\n}\n', {"a": 1, "b": {"c": []}}, '{\n  "a": 1,\n  "b": {\n    "c": []\n  }\n}\n'),
+        ('{"a":1,"b":2}', {"a": 1, "c": 3}, '{"a":1,"c": 3}'),
+    ],
+)
+def test_the_form_of_a_change(text: str, new: Any, expected: str) -> None:
+    old = read_document(text).value
+    assert edited(text, old, new, lambda value: value) == expected
+
+
+def test_aliases_can_be_written_out() -> None:
+    text = "a: &x {b: 1} # anchor\nc: *x # alias\nd:\n- *x\n- <<: *x\n  e: 2\n"
+    expected = "a: &x {b: 1} # anchor\nc: # alias\n  b: 1\nd:\n- b: 1\n- e: 2\n  b: 1\n"
+    assert expand_aliases(text, read_document(text).value) == expected
