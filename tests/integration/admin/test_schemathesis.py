@@ -49,9 +49,9 @@ GIVEN_BY_PATHS = frozenset(name for kind in ENTITY_TYPES.values() for name in sh
 MODES = {"valid": GenerationMode.POSITIVE, "invalid": GenerationMode.NEGATIVE}
 STRIDES = {
     ("sqlite", GenerationMode.POSITIVE): 1,
-    ("sqlite", GenerationMode.NEGATIVE): 7,
+    ("sqlite", GenerationMode.NEGATIVE): 11,
     ("off", GenerationMode.POSITIVE): 5,
-    ("off", GenerationMode.NEGATIVE): 11,
+    ("off", GenerationMode.NEGATIVE): 19,
 }
 NOT_IMPLEMENTED = ("/status/dns",)
 """Answers 501, as Kong does."""
