@@ -19,6 +19,7 @@ from .root import root_endpoints
 from .schemas import schema_endpoints
 from .status import status_endpoints
 from .timers import timers_endpoints
+from .wasm import wasm_endpoints
 
 if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
@@ -38,6 +39,7 @@ def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
         *health_endpoints(plane),
         *tag_endpoints(plane),
         *schema_endpoints(plane),
+        *wasm_endpoints(),
         openapi_endpoint(lambda: every),
     ]
     every = [*endpoints, listing_endpoint(endpoints)]
