@@ -95,7 +95,7 @@ class ControlPlane:
             loop.call_soon_threadsafe(self._take_over)
 
         self.store.follow(look)
-        if self.store.kind != "off":
+        if not isinstance(self.store, ReadOnlyStore):
             self._spawn(self._remove_expired())
 
     async def close(self) -> None:

@@ -53,6 +53,8 @@ class WritableFileStore:
         self._written: DeclarativeText | None = None
         self.configuration = Configuration.EMPTY
         self.is_reachable = True
+        self._told = ""
+        """The problem that is in the log."""
 
     def open(self) -> Configuration:
         """Load the file. Raises StoreError when it could not be written, DeclarativeError when it cannot be
@@ -147,10 +149,13 @@ class WritableFileStore:
                     self._take_over(file)
                     result, changes, secrets = run()
                     if not changes or self._commit(file, changes, secrets):
+                        self._told = ""
                         return result
         except FileUnavailable as problem:
             self.is_reachable = False
-            log.error("nothing was written: %s", problem)
+            if str(problem) != self._told:  # expired entities are tried to be removed every second
+                log.error("nothing was written: %s", problem)
+            self._told = str(problem)
             raise
         raise FileUnavailable(f"{file.path} is changed by others all the time")
 

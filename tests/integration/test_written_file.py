@@ -249,3 +249,14 @@ def test_a_read_only_directory_is_a_clear_error(file: Path) -> None:
         if psutil.Process(gateway.process.pid).uids().effective:  # type: ignore[union-attr]
             assert (status, "Permission denied" in answer["message"]) == (500, True)
         assert admin(gateway, "PUT", "/upstreams/pool", {})[0] == 200
+
+
+def test_expired_credentials_leave_the_file(file: Path) -> None:
+    with gateway_on(file) as gateway:
+        assert admin(gateway, "PUT", "/consumers/bob", {})[0] == 200
+        status, credential = admin(gateway, "POST", "/consumers/bob/key-auth", {"key": "short", "ttl": 2})
+        assert (status, credential["ttl"]) == (201, 1)
+        assert "key: short" in file.read_text()
+        wait_for(lambda: "key: short" not in file.read_text(), what="the credential is removed")
+        assert admin(gateway, "GET", "/key-auths/short")[0] == 404
+        assert "username: bob" in file.read_text()
