@@ -28,12 +28,12 @@ RESOLUTION_OF_WRITE = 0.05
 """seconds that a write waits for the names it brings: they are published as soon as they are known"""
 WRITE_PATIENCE = 1.0
 """seconds that the answer to a write waits for the workers at most"""
-SLOW = 0.1
+SLOW = 0.05
 """seconds: where publications always take longer, the answer to a write does not wait for them"""
 SET_ASIDE_EVERY = 10.0  # seconds, while there are writes
-LONGEST_PAUSE = 0.1
+LONGEST_PAUSE = 0.05
 """seconds after a publication for which nobody waits: with a stream of writes, publishing a large
-configuration takes half of the time, and leaves the other half to writes and requests"""
+configuration leaves time to writes and requests"""
 
 
 class Publication:
