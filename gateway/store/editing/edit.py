@@ -12,6 +12,7 @@ lost. Whoever uses this reads the text again and compares.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from difflib import SequenceMatcher
 from typing import Any
@@ -21,6 +22,9 @@ from gateway.store.editing.rendering import JsonStyle, YamlStyle, is_block
 
 Origin = Callable[[Any], Any]
 """The object of the old data that an object of the new data comes from; itself where it is unchanged."""
+
+MOST_LOOKED_AT = 1000
+"""How many nodes are looked at to find out how a file is indented."""
 
 _FLOW_BEFORE = re.compile(r"\s*")
 _DASH_BEFORE = re.compile(r"(?:[ \t\r\n]+|#[^\n]*|[&!][^\s]*)*-")
@@ -397,9 +401,11 @@ def _holds_entities(value: Any) -> bool:
 def yaml_style(root: Node, text: str) -> YamlStyle:
     """How a file is indented: as its first list in a mapping and its first mapping in a mapping are."""
     step = dash = None
-    waiting = [root]
-    while waiting and (step is None or dash is None):
-        node = waiting.pop(0)
+    waiting = deque([root])
+    for _ in range(MOST_LOOKED_AT):
+        if not waiting or (step is not None and dash is not None):
+            break
+        node = waiting.popleft()
         if node.is_flow:
             continue
         waiting += [*node.items, *(value for _, value in node.entries)]

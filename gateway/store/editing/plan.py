@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
+from gateway.entities.expiry import Expiring
 from gateway.entities.fields import UUID, Reference
 from gateway.entities.identifiers import derived_id, key_of_kong
 from gateway.entities.record import Entity, shape_of
@@ -255,6 +256,9 @@ class Planner:
             if any(not same(old[name], new[name]) for name in _URL):
                 self._change_url(spot, new)
             left_out.update(_URL)
+        if isinstance(after, Expiring) and "ttl" in spot.values:  # it would begin anew at every load
+            self.copy.drop(spot, ("ttl",))
+            self._set_or_drop(spot, "expires_at", new.get("expires_at"))
         for name in shape.fields:
             if name in left_out:
                 continue

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.entities.catalogue import ENTITY_TYPES
+from gateway.entities.expiry import Expiring
 from gateway.entities.record import Entity, shape_of
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
@@ -176,7 +177,10 @@ TIME_STAMPS = {"created_at", "updated_at"}
 
 def automatic_fields(entity: Entity, written: Mapping[str, Any]) -> set[str]:
     """The fields that are filled in when an element is loaded, other than its id."""
-    return {name for name in shape_of(type(entity)).automatic if name != "id" and written.get(name) is None}
+    names = {name for name in shape_of(type(entity)).automatic if name != "id" and written.get(name) is None}
+    if isinstance(entity, Expiring) and written.get("ttl") is not None:
+        names.add("expires_at")  # counted from the load
+    return names
 
 
 def _is_salted(kind: type[Entity], entity: Entity, given: Mapping[str, Any]) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import stat
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.record import Entity, to_kong
-from gateway.store import DeclarativeError, LoadMemory, check_file, operations
+from gateway.store import DeclarativeError, LoadMemory, check_file, declarative_file, operations
 from gateway.store.declarative_file import DeclarativeFile
 from gateway.store.draft import Draft
 from gateway.store.errors import EntityError, StoreUnavailable
@@ -413,6 +416,50 @@ def test_a_full_disk_changes_nothing(file: File, monkeypatch: pytest.MonkeyPatch
     file.check()
 
 
+def test_a_read_only_file_system_is_told(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = os.open
+
+    def read_only(path: Any, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return original(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(StoreUnavailable, match=r"kong\.yml cannot be written: Read-only file system"):
+        file.store.transact([_creation("x")])
+    assert file.text == FILE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_owner_stays(file: File) -> None:
+    os.chown(file.path, 1234, 5678)
+    file.store.transact([_creation("x")])
+    assert "name: x" in file.text
+    assert (file.path.stat().st_uid, file.path.stat().st_gid) == (1234, 5678)
+
+
+def test_a_file_that_is_mounted_by_itself_is_refused() -> None:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounted = [path for path in (Path(line.split(" ")[4]) for line in lines) if path.is_file()]
+    if not mounted:
+        pytest.skip("no file is mounted here")
+    with pytest.raises(StoreError, match="mount the directory"):
+        DeclarativeFile(mounted[0]).check_writable()
+
+
+def test_a_locked_directory_is_told(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declarative_file, "LOCK_TIMEOUT", 0.05)
+    descriptor = os.open(file.path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(StoreUnavailable, match="is locked by another process"):
+            file.store.transact([_creation("x")])
+    finally:
+        os.close(descriptor)
+    file.store.transact([_creation("x")])
+    file.check()
+
+
 def test_leftovers_of_killed_writers_are_removed(file: File) -> None:
     (file.path.parent / ".kong.yml.99999.new").write_text("half")
     file.store.transact([_creation("x")])
@@ -600,6 +647,53 @@ def test_salted_secrets(passwords: File) -> None:
     passwords.update("oauth2_credentials", "id", name="other")
     assert passwords.find("oauth2_credentials", "id").client_secret == before.client_secret
     assert "client_secret: clear" in passwords.text
+
+
+def test_a_life_that_counts_from_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = File(
+        tmp_path / "kong.yml",
+        """\
+        _format_version: "3.0"
+        consumers:
+        - username: bob        # comment
+          keyauth_credentials:
+          - key: k
+            ttl: 1000          # seconds
+        """,
+    )
+    expiry = file.find("keyauth_credentials", "k").expires_at
+    later = time.time() + 100
+    monkeypatch.setattr(time, "time", lambda: later)
+    file.store.transact(
+        [
+            Operation(
+                "create",
+                "upstreams",
+                lambda draft: operations.create(draft, ENTITY_TYPES["upstreams"], {"name": "u"}),
+            )
+        ]
+    )
+    bob = file.find("consumers", "bob")
+    file.store.transact(
+        [Operation("update", "consumers", lambda draft: operations.update(draft, bob, {"custom_id": "x"}))]
+    )
+    assert "ttl: 1000          # seconds" in file.text
+    assert file.find("keyauth_credentials", "k").expires_at == expiry
+    credential = file.find("keyauth_credentials", "k")
+    file.store.transact(
+        [
+            Operation(
+                "update",
+                "keyauth_credentials",
+                lambda draft: operations.update(draft, credential, {"tags": ["x"]}),
+            )
+        ]
+    )
+    assert "ttl" not in file.text
+    assert "# comment" in file.text
+    assert file.opened().configuration.find("keyauth_credentials", "k") == file.find(
+        "keyauth_credentials", "k"
+    )
 
 
 # --- everything at once ---------------------------------------------------------------------------
