@@ -236,3 +236,13 @@ def test_metrics_on_both_listeners(tmp_path: Path) -> None:
             assert b"kong_node_info" in answer.body
 
     with_node(tmp_path, test)
+
+
+def test_filter_chains_are_told_to_be_off(tmp_path: Path) -> None:
+    async def test(node: Node) -> None:
+        for method, target in (("GET", "/filter-chains"), ("DELETE", "/services/s/filter-chains/f")):
+            answer = await ask(node.admin, method, target)
+            expected = {"message": "this endpoint is only available when wasm is enabled"}
+            assert (answer.status, answer.json()) == (400, expected)
+
+    with_node(tmp_path, test)

@@ -363,13 +363,3 @@ def test_forms_and_multipart_make_the_same_entities(tmp_path: Path) -> None:
         assert (key.status, key.json()["host"], key.json()["path"]) == (200, "other", None)
 
     with_api(tmp_path, test)
-
-
-def test_filter_chains_are_told_to_be_off(tmp_path: Path) -> None:
-    async def test(api: Api) -> None:
-        for method, path in (("GET", "/filter-chains"), ("POST", "/services/s/filter-chains")):
-            answer = await api.json(method, path, {} if method == "POST" else None)
-            expected = {"message": "this endpoint is only available when wasm is enabled"}
-            assert (answer.status, answer.json()) == (400, expected)
-
-    with_api(tmp_path, test)
