@@ -128,3 +128,18 @@ def test_the_file_says_what_the_store_says(data: st.DataObject) -> None:
                     assert compared(entity, read.of(name)[identifier], written=changed), text
             if outcome.error is not None:
                 assert store.configuration is before
+
+
+@pytest.mark.usefixtures("some_plugins")
+@given(st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
+def test_everything_can_be_replaced(data: st.DataObject) -> None:
+    configuration, wanted = data.draw(configurations()), data.draw(configurations())
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "kong.yml"
+        path.write_text(data.draw(texts(configuration)))
+        store = WritableFileStore(DeclarativeSource(path=path), LoadMemory())
+        store.open()
+        store.replace(wanted)
+        assert store.configuration == wanted
+        assert check_file(path) == wanted, path.read_text()
