@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import psutil
+import pytest
 
 from gateway.control.process import NICENESS
 from gateway.worker import NICENESS as WORKER_NICENESS
@@ -21,6 +23,19 @@ def test_workers_go_first(shared_gateway: Gateway) -> None:
     for pid in pids["workers"]:
         above = {name: nice - master.nice() for name, nice in niceness_of_threads(pid).items()}
         assert above == {"gateway-work": WORKER_NICENESS, "gateway-loop": 0, "gateway-log": 0}
+
+
+def test_a_worker_gets_the_processor_at_once(shared_gateway: Gateway) -> None:
+    """Its loop asks for shorter slices than others, where the kernel tells (Linux 6.12)."""
+    slices: dict[str, int] = {}
+    for task in Path(f"/proc/{shared_gateway.worker_pids()[0]}/task").iterdir():
+        if not (task / "sched").exists():
+            pytest.skip("this kernel does not show what its scheduler does")
+        found = re.search(r"^se\.slice\s*:\s*(\d+)", (task / "sched").read_text(), re.MULTILINE)
+        if found is None:
+            pytest.skip("this kernel knows no slices")
+        slices[(task / "comm").read_text().partition("/")[0]] = int(found[1])
+    assert slices["gateway-loop"] == 100_000 < slices["gateway-work"]
 
 
 def niceness_of_threads(pid: int) -> dict[str, int]:
