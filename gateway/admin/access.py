@@ -19,10 +19,10 @@ from typing import Literal
 from starlette.responses import Response
 from starlette.types import Scope
 
+from gateway.entities.masking import hide_in_path
 from gateway.settings import Settings
 from gateway.settings.tokens import MOST_BYTES, AdminToken, token_digest
 
-from .masking import hide_in_path
 from .paths import UnreadablePath, path_segments
 from .responses import message_response
 

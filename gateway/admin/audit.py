@@ -26,6 +26,7 @@ from typing import Any
 
 import orjson
 
+from gateway.entities.masking import hide_in_path, hide_member
 from gateway.entities.record import Entity, shape_of, to_kong
 from gateway.logs import PRIVATE_LOG_MODE
 from gateway.settings.values import STANDARD_STREAMS
@@ -33,7 +34,6 @@ from gateway.store.draft import Draft
 from gateway.store.interface import Operation
 
 from .access import Caller
-from .masking import hide_in_path, hide_member
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.entities.masking import hide_in_path
 from gateway.settings import Settings
 from gateway.store.errors import EntityError, FileUnavailable, StoreUnavailable, database_error
 
 from .bodies import discard_body
 from .browsers import refusal
 from .descriptions import Description
-from .masking import hide_in_path
 from .paths import PathTable, UnreadablePath, path_segments
 from .responses import (
     SERVER,

@@ -9,11 +9,12 @@ import orjson
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.entities.masking import hide_in_path, hide_secrets
+
 from .access import CALLER, READING, WHOLE_CONFIGURATION, Access, Caller, Refused, client_address, is_path
 from .audit import CURRENT, AuditLog, AuditRecord
 from .bodies import discard_body
 from .browsers import rebound_name
-from .masking import hide_in_path, hide_secrets
 from .responses import message_response
 
 if TYPE_CHECKING:

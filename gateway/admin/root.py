@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import KONG_VERSION, __version__
+from gateway.entities.masking import MASK
 from gateway.entities.plugins import Plugin
 from gateway.plugins import AVAILABLE
 from gateway.settings import DECLARATIONS, Settings
@@ -20,7 +21,6 @@ from gateway.store import Configuration
 
 from .descriptions import INTEGER, OBJECT, TEXT, Answer, Description, list_of, object_of
 from .endpoints import Endpoint
-from .masking import MASK
 from .responses import json_response
 
 if TYPE_CHECKING:

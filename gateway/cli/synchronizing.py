@@ -143,7 +143,7 @@ def change_row(change: Change) -> dict[str, Any]:
 
 def shown_differences(change: Change) -> dict[str, tuple[Any, Any]]:
     """What an update changes, by the dotted names of fields; secrets masked."""
-    from gateway.admin.masking import hide_member
+    from gateway.entities.masking import hide_member
 
     return {
         path: (hide_member(path.rpartition(".")[2], before), hide_member(path.rpartition(".")[2], after))

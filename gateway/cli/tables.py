@@ -128,7 +128,7 @@ def cell(kind: type[Entity], name: str, value: Any, names: Names) -> str:
 
 def flat(value: Any, field: Field | None = None) -> str:
     """Data on one line."""
-    from gateway.admin.masking import hide_secrets
+    from gateway.entities.masking import hide_secrets
 
     if isinstance(value, str):
         first, newline, _ = value.partition("\n")

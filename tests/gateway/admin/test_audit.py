@@ -15,8 +15,8 @@ from asgi_client import Node, ask, with_node
 
 from gateway.admin.access import Caller
 from gateway.admin.audit import CURRENT, AuditLog, AuditRecord, observed
-from gateway.admin.masking import hide_in_path, hide_secrets
 from gateway.entities.catalogue import ENTITY_TYPES
+from gateway.entities.masking import hide_in_path, hide_secrets
 from gateway.store.configuration import Configuration
 from gateway.store.draft import Draft
 from gateway.store.interface import Operation
@@ -192,11 +192,20 @@ def test_every_secret_field_of_every_entity_is_masked() -> None:
         ("/key-auths/sesame/consumer", "/key-auths/******/consumer"),
         ("/consumers/bob/key-auth/sesame", "/consumers/bob/key-auth/******"),
         ("/consumers/bob/key-auth", "/consumers/bob/key-auth"),
+        ("/key-auths//ses/ame/", "/key-auths/******"),
+        ("/Key-Auths/ses/ame/consumer", "/Key-Auths/******/consumer"),
+        ("/key-auths/consumer", "/key-auths/******"),
+        ("/keyauth_credentials/sesame", "/keyauth_credentials/******"),
+        ("/oauth2_tokens/sesame/credential", "/oauth2_tokens/******/credential"),
+        ("/oauth2_credentials/app/oauth2_tokens/sesame", "/oauth2_credentials/app/oauth2_tokens/******"),
+        ("/key-auths/", "/key-auths/"),
         *[("/key-auths/6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01",) * 2],
+        *[("/key-auths/6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01/consumer",) * 2],
+        ("/oauth2_tokens/sesame", "/oauth2_tokens/******"),
         ("/services/orders", "/services/orders"),
     ],
 )
-def test_api_keys_in_paths(path: str, shown: str) -> None:
+def test_secrets_in_paths(path: str, shown: str) -> None:
     assert hide_in_path(path) == shown
 
 

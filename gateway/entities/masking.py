@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.fields import UUID, Array, Field, Map
-from gateway.entities.record import Group, Record, shape_of
+from gateway.entities.record import Entity, Group, Record, shape_of
 from gateway.plugins import AVAILABLE
 
 MASK = "******"
 """what is shown instead of a secret"""
-
-_KEYS_IN_PATHS = re.compile(r"(/key-auths?/)([^/]+)")
-"""API keys may stand in a path instead of the id of their credential"""
 
 
 def hide_secrets(value: Any) -> Any:
@@ -41,8 +37,34 @@ def hide_member(name: str, value: Any) -> Any:
 
 
 def hide_in_path(path: str) -> str:
-    """A path as it may be logged: an API key in it is masked, ids stay."""
-    return _KEYS_IN_PATHS.sub(lambda found: found[0] if UUID.fullmatch(found[2]) else found[1] + MASK, path)
+    """A decoded path as it may be logged: an API key or access token, which may stand there instead of the id
+    of its entity, is masked, slashes in it too; ids stay."""
+    segments = path.split("/")
+    references = _named_by_secrets(tuple(ENTITY_TYPES.values()))
+    for place, segment in enumerate(segments):
+        fields = references.get(segment.lower())
+        following = [one for one in segments[place + 1 :] if one]
+        if fields is None or not following:
+            continue
+        if UUID.fullmatch(following[0]):
+            return path
+        end = following[-1:] if len(following) > 1 and following[-1] in fields else []
+        return "/".join([*segments[: place + 1], MASK, *end])
+    return path
+
+
+@cache
+def _named_by_secrets(kinds: tuple[type[Entity], ...]) -> Mapping[str, frozenset[str]]:
+    """The parts of paths that are followed by an id or a secret -> what may follow on that: the fields with
+    references to other entities."""
+    found = {}
+    for kind in kinds:
+        shape = shape_of(kind)
+        if kind.endpoint_key and _is_secret(shape.fields[kind.endpoint_key]):
+            for name in (kind.type_name, kind.admin_paths.collection, kind.admin_paths.nested):
+                if name:
+                    found[name] = frozenset(shape.foreign)
+    return found
 
 
 def secret_names() -> frozenset[str]:
