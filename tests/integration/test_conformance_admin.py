@@ -18,7 +18,7 @@ from tests.support.conformance import (
     load_runner,
     scenarios_of,
 )
-from tests.support.gateway_on import STORES, gateway_on
+from tests.support.stores import WRITABLE_STORES, gateway_on
 
 pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance material in {MATERIAL}")
 
@@ -102,7 +102,7 @@ def backend_ports() -> list[int]:
     return RUNNER.backend_mod.start([0, 0, 0])  # type: ignore[no-any-return]
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", params=WRITABLE_STORES)
 def database(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

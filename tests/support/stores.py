@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from click.testing import CliRunner, Result
 
@@ -26,21 +26,20 @@ STORES = (*WRITABLE_STORES, "off")
 @contextmanager
 def gateway_on(store: str, **settings: object) -> Iterator[Gateway]:
     """A running gateway with nothing configured. `settings` as those of Gateway."""
-    if store == "postgres":
-        with fresh_database() as address:
-            gateway = Gateway(**{**settings_of(address), **settings})  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        document = {"_format_version": "3.0"} if store == "file" else None
+        own: dict[str, object] = {"database": "off"}
+        if store == "sqlite":
+            own = {"database": "sqlite"}
+        elif store == "postgres":
+            own = settings_of(stack.enter_context(fresh_database()))
+        elif store == "file":
+            own["declarative_writable"] = "on"
+        gateway = Gateway(document, **{**own, **settings})  # type: ignore[arg-type]
+        if store == "postgres":  # SQLite is made ready by the start itself
             bootstrap = gateway.run_command("migrations", "bootstrap")
             assert bootstrap.returncode == 0, bootstrap.stderr
-            with gateway:
-                yield gateway
-        return
-    document = None
-    if store == "file":
-        document = {"_format_version": "3.0"}
-        settings = {"declarative_writable": "on", **settings}
-    database = "sqlite" if store == "sqlite" else "off"
-    with Gateway(document, **{"database": database, **settings}) as gateway:  # type: ignore[arg-type]
-        yield gateway
+        yield stack.enter_context(gateway)
 
 
 def admin_of(gateway: Gateway) -> AdminClient:

@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from asgi_client import Answer, ask
-from memory_store import MemoryStore
 
 from gateway.admin.collections import entity_endpoints, listing_endpoint, tag_endpoints
 from gateway.admin.endpoints import KongApi
 from gateway.settings import load_settings
 from gateway.store.configuration import Configuration
 from gateway.store.interface import Operation
+from tests.support.memory_store import MemoryStore
 
 
 class MemoryPlane:

@@ -335,7 +335,7 @@ def test_what_an_operation_is_called(tmp_path: Path, method: str, target: str, t
         await api.made("/services", {"name": "s", "host": "h"})
         await api.made("/consumers", {"username": "bob"})
         await api.json(method, target, None if method == "DELETE" else {"host": "h", "paths": ["/"]})
-        message = unsupported(api.plane.store.operations[-1]).message
+        message = unsupported(api.plane.store.batches[-1][0]).message
         assert message == f"cannot {text} when not using a database"
 
     with_api(tmp_path, test)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.gateway import Gateway, read_all
-from tests.support.gateway_on import gateway_on
+from tests.support.stores import gateway_on
 
 
 @pytest.fixture(scope="module")
