@@ -78,8 +78,8 @@ def _children(plane: ControlPlane, kind: type[Entity]) -> Iterator[Endpoint]:
         path = children_path(parent, kind)
         descriptions = collection_descriptions(kind, parent)
         yield Endpoint(path, {"GET": handlers.list, "POST": handlers.create}, descriptions)
-        if kind.type_name == "targets":
-            yield Endpoint(f"{path}/all", {"GET": handlers.list}, {"GET": descriptions["GET"]})
+        for alias in kind.admin_paths.nested_aliases:
+            yield Endpoint(f"{path}/{alias}", {"GET": handlers.list}, {"GET": descriptions["GET"]})
         methods = {
             "GET": handlers.show,
             "PUT": handlers.replace,

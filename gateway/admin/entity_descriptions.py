@@ -18,10 +18,12 @@ from .descriptions import (
     object_of,
 )
 from .json_schemas import Use, component_name, new_entity_body
+from .paging import DEFAULT_SIZE, LARGEST_SIZE
 
-LARGEST_PAGE = 1000
 SIZE = Parameter(
-    "size", "How many are shown at once.", {**INTEGER, "minimum": 1, "maximum": LARGEST_PAGE, "default": 100}
+    "size",
+    "How many are shown at once.",
+    {**INTEGER, "minimum": 1, "maximum": LARGEST_SIZE, "default": DEFAULT_SIZE},
 )
 OFFSET = Parameter("offset", "Where the page begins: `offset` of the page before it.")
 TAGS = Parameter("tags", "Only those with all of the tags `a,b`, or with one of the tags `a/b`.")
@@ -135,8 +137,7 @@ def linked_descriptions(kind: type[Entity], field: str, target: type[Entity]) ->
 
 def lookups(kind: type[Entity]) -> tuple[Parameter, ...]:
     """Parameters of a list that find the one entity with that value."""
-    names = [name for name in shape_of(kind).unique if name == "custom_id"]
-    return tuple(Parameter(name, f"Only the one with this {name}.") for name in names)
+    return tuple(Parameter(name, f"Only the one with this {name}.") for name in kind.admin_paths.lookups)
 
 
 def path_words(kind: type[Entity], parent: type[Entity] | None) -> dict[str, str]:

@@ -24,9 +24,8 @@ from gateway.store.forms import admin_form
 
 from .descriptions import REFUSAL, TEXT, Answer, Description, object_of
 from .endpoints import Endpoint
-from .lists import targets_page
+from .lists import children_page
 from .naming import NotThere, naming_of
-from .paging import page_request
 from .responses import json_response, message_response
 
 if TYPE_CHECKING:
@@ -101,10 +100,11 @@ def health_endpoints(plane: ControlPlane) -> list[Endpoint]:
             page: dict[str, Any] = {"data": balancer_health(health, targets), "next": None}
         else:
             now = time.time()
-            page = targets_page(
-                page_request(request, "targets", places=2, with_filter=False),
+            page = children_page(
+                request,
                 configuration,
-                targets,
+                Target,
+                upstream,
                 lambda target, view: {
                     **admin_form(target, view, now),
                     **target_health(health, cast("Target", target)),

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.entities.fields import Anything, Array, Field, Foreign, Integer, Map, Number, Set, Text
+from gateway.entities.plugins import Plugin
 from gateway.entities.record import Entity, Group, Record, RecordCheck, shape_of
 from gateway.entities.record_checks import AllOrNoneOf, AtLeastOneOf, Conditional, Distinct, OnlyOneOrNoneOf
 from gateway.entities.vaults import BUILT_IN as VAULTS
@@ -31,8 +32,6 @@ def entity_schema(kind: type[Entity]) -> Attributes:
 
 def plugin_schema(definition: PluginDefinition) -> Attributes:
     """What `/schemas/plugins/{name}` shows: the fields in which the plugin differs from others."""
-    from gateway.entities.plugins import Plugin
-
     general = shape_of(Plugin).foreign
     fields: list[Attributes] = [
         {"config": group_attributes(Group("", required=True, record=definition.config))}

@@ -43,8 +43,9 @@ async def collection_page(
     request: Request, configuration: Configuration, kind: type[Entity], shown: Shown
 ) -> dict[str, Any]:
     """A page of `/E`, by id. Raises EntityError (7, 9, 11)."""
-    if kind.type_name == "consumers" and "custom_id" in request.query_params:
-        return consumers_with(configuration, request.query_params["custom_id"], shown)
+    for field in kind.admin_paths.lookups:
+        if field in request.query_params:
+            return looked_up(configuration, kind.type_name, field, request.query_params[field], shown)
     wanted = page_request(request, kind.type_name)
     if wanted.tags is None or len(configuration.of(kind.type_name)) < MANY:
         found = found_in_collection(wanted, configuration, kind.type_name)
@@ -96,9 +97,11 @@ def entities_after(
         after = identifiers[-1]
 
 
-def consumers_with(configuration: Configuration, custom_id: str, shown: Shown) -> dict[str, Any]:
-    """`/consumers?custom_id=…`: the one consumer, or nothing, as a list."""
-    found = configuration.find_unique("consumers", "custom_id", custom_id)
+def looked_up(
+    configuration: Configuration, type_name: str, field: str, value: str, shown: Shown
+) -> dict[str, Any]:
+    """`/consumers?custom_id=…`: the one entity with that value of a unique field, or nothing, as a list."""
+    found = configuration.find_unique(type_name, field, value)
     data = [] if found is None else [shown(found, configuration)]
     return {"data": data, "next": None}
 
@@ -106,13 +109,13 @@ def consumers_with(configuration: Configuration, custom_id: str, shown: Shown) -
 def children_page(
     request: Request, configuration: Configuration, kind: type[Entity], parent: Entity, shown: Shown
 ) -> dict[str, Any]:
-    """A page of `/P/{p}/E`, by id; targets newest first. Raises EntityError (7, 9)."""
+    """A page of `/P/{p}/E`, by id or newest first. Raises EntityError (7, 9)."""
     type_name = kind.type_name
-    newest_first = type_name == "targets"
+    newest_first = kind.admin_paths.newest_first
     wanted = page_request(request, type_name, places=2 if newest_first else 1, with_filter=False)
     if newest_first:
-        targets = configuration.children(type_name, parent.type_name, parent.id)
-        return targets_page(wanted, configuration, living(targets), shown)
+        children = configuration.children(type_name, parent.type_name, parent.id)
+        return page_newest_first(wanted, configuration, type_name, living(children), shown)
     identifiers = _sorted_children.of(configuration, type_name, parent)
     start = bisect_right(identifiers, wanted.after[0]) if wanted.after else 0
     table = configuration.of(type_name)
@@ -146,19 +149,23 @@ class SortedChildren:
 _sorted_children = SortedChildren()
 
 
-def targets_page(
-    wanted: PageRequest, configuration: Configuration, targets: Iterable[Entity], shown: Shown
+def page_newest_first(
+    wanted: PageRequest,
+    configuration: Configuration,
+    type_name: str,
+    entities: Iterable[Entity],
+    shown: Shown,
 ) -> dict[str, Any]:
-    """A page of the targets of an upstream, newest first."""
+    """A page of a list that is sorted by `created_at`."""
 
-    def place(target: Entity) -> tuple[str, str]:
+    def place(entity: Entity) -> tuple[str, str]:
         # Later times have smaller texts, which sort before those of earlier ones.
-        milliseconds = round(target.created_at * 1000)  # type: ignore[attr-defined]
-        return f"{2**53 - milliseconds:016d}", target.id
+        milliseconds = round(entity.created_at * 1000)  # type: ignore[attr-defined]
+        return f"{2**53 - milliseconds:016d}", entity.id
 
-    following = (target for target in targets if wanted.after is None or place(target) > wanted.after)
+    following = (entity for entity in entities if wanted.after is None or place(entity) > wanted.after)
     found = heapq.nsmallest(wanted.size + 1, following, key=place)
-    return page_of(wanted, "targets", found, place, lambda target: shown(target, configuration))
+    return page_of(wanted, type_name, found, place, lambda entity: shown(entity, configuration))
 
 
 async def tags_page(request: Request, configuration: Configuration, tag: str | None) -> dict[str, Any]:

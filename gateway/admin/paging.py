@@ -18,8 +18,8 @@ from starlette.requests import Request
 
 from gateway.store.errors import invalid_offset, invalid_options, invalid_size
 
-SIZE = 100
-LARGEST = 1000
+DEFAULT_SIZE = 100
+LARGEST_SIZE = 1000
 MOST_TAGS = 5
 NUMBER = re.compile(r"[+-]?(\d{1,18}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d{1,2})?", re.ASCII)
 # Offsets look as Kong's do without a database, where its default workspace has this id.
@@ -68,7 +68,7 @@ def page_request(
         texts = query.getlist("tags")
         tags = tag_filter(texts)
         kept += "".join(f"&tags={quote(text, safe='')}" for text in texts)
-    size = SIZE
+    size = DEFAULT_SIZE
     if "size" in query:
         size = page_size(query["size"])
         kept += f"&size={quote(query['size'], safe='')}"
@@ -83,8 +83,8 @@ def page_size(text: str) -> int:
     if not NUMBER.fullmatch(text.strip()):
         raise invalid_size("size must be a number")
     number = float(text)
-    if not number.is_integer() or not 1 <= number <= LARGEST:
-        raise invalid_size(f"size must be an integer between 1 and {LARGEST}")
+    if not number.is_integer() or not 1 <= number <= LARGEST_SIZE:
+        raise invalid_size(f"size must be an integer between 1 and {LARGEST_SIZE}")
     return int(number)
 
 

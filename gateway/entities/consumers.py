@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from gateway.entities.fields import Text
-from gateway.entities.record import CreatedAt, Entity, RecordCheck, UpdatedAt
+from gateway.entities.record import AdminPaths, CreatedAt, Entity, RecordCheck, UpdatedAt
 from gateway.entities.record_checks import AtLeastOneOf
 
 
@@ -15,6 +15,7 @@ class Consumer(Entity, frozen=True, kw_only=True):
     type_name: ClassVar[str] = "consumers"
     singular: ClassVar[str] = "consumer"
     endpoint_key: ClassVar[str | None] = "username"
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(lookups=("custom_id",))
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (AtLeastOneOf(("custom_id", "username")),)
 
     created_at: CreatedAt

@@ -64,7 +64,7 @@ Tags = Annotated[
 
 @dataclass(frozen=True)
 class AdminPaths:
-    """Where the Admin API has a type, when not under the name of the type."""
+    """Where the Admin API has a type, when not under the name of the type, and what its lists do besides."""
 
     _: KW_ONLY
     collection: str | None = None
@@ -73,6 +73,12 @@ class AdminPaths:
     """Those of a parent: "key-auth" for /consumers/{}/key-auth."""
     disabled: tuple[str, ...] = ()
     """Paths that Kong lists and answers with 404: "" the collection and its members, or a foreign field."""
+    lookups: tuple[str, ...] = ()
+    """Unique fields by which the collection finds one entity: "custom_id" for /consumers?custom_id=…"""
+    newest_first: bool = False
+    """Those of a parent are listed by their age; else by id."""
+    nested_aliases: tuple[str, ...] = ()
+    """Further paths of the list of those of a parent: "all" for /upstreams/{}/targets/all."""
 
 
 class Entity(Record, frozen=True, kw_only=True):

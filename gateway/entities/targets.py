@@ -27,7 +27,9 @@ class Target(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "target"
     endpoint_key: ClassVar[str | None] = "target"
     cache_key: ClassVar[tuple[str, ...]] = ("upstream", "target")
-    admin_paths: ClassVar[AdminPaths] = AdminPaths(disabled=("", "upstream"))
+    admin_paths: ClassVar[AdminPaths] = AdminPaths(
+        disabled=("", "upstream"), newest_first=True, nested_aliases=("all",)
+    )
 
     created_at: Annotated[
         float,

@@ -1,4 +1,4 @@
-"""Sixteen clients that write at once, on every store that can be written: each rule holds, no request fails."""
+"""Sixteen clients that write at once, on every store that takes writes: the rules hold, no request fails."""
 
 from __future__ import annotations
 
