@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -28,14 +27,12 @@ def collection_path(type_name: str) -> str:
     return f"/{_names(type_name)[0]}"
 
 
-@functools.cache
 def collection_names() -> Mapping[str, str]:
     """What an attribute of the client may be called -> the type: its own name, or that of its path."""
     names = {_attribute(_names(type_name)[0]): type_name for type_name in ENTITY_TYPES}
     return {**names, **{type_name: type_name for type_name in ENTITY_TYPES}}
 
 
-@functools.cache
 def nested_names(parent_type: str) -> Mapping[str, tuple[str, str]]:
     """What an attribute of an entity may be called -> the type of its children and their part of the path:
     "key_auth" and "keyauth_credentials" -> ("keyauth_credentials", "key-auth")."""

@@ -8,7 +8,7 @@ from gateway.entities.ca_certificates import CaCertificate
 from gateway.entities.certificates import Certificate
 from gateway.entities.consumers import Consumer
 from gateway.entities.expiry import Expiring
-from gateway.entities.fields import Array, Text
+from gateway.entities.fields import Array, Foreign, Text
 from gateway.entities.hmacauth_credentials import HmacAuthCredential
 from gateway.entities.jwt_secrets import JwtSecret
 from gateway.entities.key_sets import KeySet
@@ -25,56 +25,54 @@ from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
 from gateway.entities.vaults import Vault
 
-# Every type stands after the types it refers to.
-ENTITY_TYPES: dict[str, type[Entity]] = {
-    kind.type_name: kind
-    for kind in (
-        CaCertificate,
-        Certificate,
-        Sni,
-        Vault,
-        KeySet,
-        Key,
-        Service,
-        Route,
-        Upstream,
-        Target,
-        Consumer,
-        Plugin,
-        KeyAuthCredential,
-        BasicAuthCredential,
-        JwtSecret,
-        HmacAuthCredential,
-        Acl,
-        OAuth2Credential,
-        OAuth2Token,
-    )
-}
+ENTITY_TYPES: dict[str, type[Entity]] = {}
+"""All types by name; each stands after the types it refers to."""
 
-
-def _children() -> dict[str, dict[str, str]]:
-    children: dict[str, dict[str, str]] = {name: {} for name in ENTITY_TYPES}
-    for name, kind in ENTITY_TYPES.items():
-        for field_name, field in shape_of(kind).foreign.items():
-            children[field.reference][name] = field_name
-    return children
-
-
-def _listed_by() -> dict[str, dict[str, str]]:
-    listed: dict[str, dict[str, str]] = {name: {} for name in ENTITY_TYPES}
-    for name, kind in ENTITY_TYPES.items():
-        for field_name, field in shape_of(kind).fields.items():
-            if isinstance(field, Array) and isinstance(field.elements, Text) and field.elements.reference:
-                listed[field.elements.reference][name] = field_name
-    return listed
-
-
-CHILDREN: dict[str, dict[str, str]] = _children()
+CHILDREN: dict[str, dict[str, str]] = {}
 """For each type the types that refer to it, and the field they do it with: `CHILDREN["services"]["routes"]`
 is "service"."""
 
-EXPIRING = tuple(name for name, kind in ENTITY_TYPES.items() if issubclass(kind, Expiring))
+LISTED_BY: dict[str, dict[str, str]] = {}
+"""The same for fields that list ids: `LISTED_BY["ca_certificates"]["services"]` is "ca_certificates"."""
+
+EXPIRING: list[str] = []
 """The types of which some live for a time only."""
 
-LISTED_BY: dict[str, dict[str, str]] = _listed_by()
-"""The same for fields that list ids: `LISTED_BY["ca_certificates"]["services"]` is "ca_certificates"."""
+
+def register(kind: type[Entity]) -> None:
+    """Add a type. Everything else (checks, stores, Admin API, schemas, client, declarative files) looks here.
+    Raises KeyError for one that refers to a type that is not there yet."""
+    for field_name, field in shape_of(kind).fields.items():
+        if isinstance(field, Foreign):
+            CHILDREN[field.reference][kind.type_name] = field_name
+        elif isinstance(field, Array) and isinstance(field.elements, Text) and field.elements.reference:
+            LISTED_BY[field.elements.reference][kind.type_name] = field_name
+    ENTITY_TYPES[kind.type_name] = kind
+    CHILDREN[kind.type_name] = {}
+    LISTED_BY[kind.type_name] = {}
+    if issubclass(kind, Expiring):
+        EXPIRING.append(kind.type_name)
+
+
+for _kind in (
+    CaCertificate,
+    Certificate,
+    Sni,
+    Vault,
+    KeySet,
+    Key,
+    Service,
+    Route,
+    Upstream,
+    Target,
+    Consumer,
+    Plugin,
+    KeyAuthCredential,
+    BasicAuthCredential,
+    JwtSecret,
+    HmacAuthCredential,
+    Acl,
+    OAuth2Credential,
+    OAuth2Token,
+):
+    register(_kind)
