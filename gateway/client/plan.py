@@ -13,7 +13,7 @@ from gateway.entities.fields import Reference
 from gateway.entities.record import Entity, shape_of, to_kong
 from gateway.store.configuration import Configuration
 from gateway.store.draft import unique_combinations
-from gateway.store.loader import Parsed
+from gateway.store.items import Parsed
 
 Selection: TypeAlias = Callable[[Entity], bool]
 """Whether an entity is one of those that this is about."""

@@ -14,7 +14,7 @@ from gateway.store.declarative import (
 )
 from gateway.store.declarative_errors import DeclarativeError
 from gateway.store.export import export_declarative
-from gateway.store.loader import Parsed
+from gateway.store.items import Parsed
 from gateway.store.memory import LoadMemory
 from gateway.store.rendering import EntityJson
 

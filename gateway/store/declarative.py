@@ -24,9 +24,11 @@ from gateway.store.documents import (
     read_document,
     read_yaml,
 )
-from gateway.store.loader import LineOf, Loader, Parsed
+from gateway.store.items import Parsed
+from gateway.store.loader import Loader
 from gateway.store.memory import LoadMemory
 from gateway.store.pieces import ELEMENT_DEPTH, split_json, split_text
+from gateway.store.problems import LineOf
 
 
 def content_hash(text: bytes | str) -> str:

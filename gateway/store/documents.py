@@ -23,7 +23,7 @@ LONGEST_DEPTH = 64
 """How deep lists and mappings may nest; a route's plugin's configuration needs about ten."""
 LARGEST_EXPANSION = 1_000_000
 """How many values aliases may add to a document in all."""
-MOST_PROBLEMS = 100
+MOST_SYNTAX_PROBLEMS = 100
 """How many problems of form are collected before reading stops."""
 
 DocumentPath: TypeAlias = "tuple[str | int, ...]"
@@ -131,7 +131,7 @@ def read_json(text: str, *, above: int = 0) -> Any:
             read_yaml(text)  # says where
         except UnreadableDocument as problem:
             raise problem from None
-        raise UnreadableDocument([(None, None, _repeated(name)) for name in repeated[:MOST_PROBLEMS]])
+        raise UnreadableDocument([(None, None, _repeated(name)) for name in repeated[:MOST_SYNTAX_PROBLEMS]])
     check_plain_data(value, above=above)
     return value
 
@@ -155,7 +155,7 @@ def check_plain_data(value: object, *, above: int = 0) -> None:
             elif isinstance(item, str) and (problem := _character_problem(item)):
                 problems.append((None, None, problem))
         if problems:
-            raise UnreadableDocument(problems[:MOST_PROBLEMS])
+            raise UnreadableDocument(problems[:MOST_SYNTAX_PROBLEMS])
         if not below:
             return
         level = below
@@ -294,7 +294,7 @@ class _YamlReader:
     def _problem(self, event: Any, text: str) -> None:
         mark = event.start_mark
         self.problems.append((mark.line + 1, mark.column + 1, text))
-        if len(self.problems) >= MOST_PROBLEMS:
+        if len(self.problems) >= MOST_SYNTAX_PROBLEMS:
             raise _StopReading
 
     def _stop(self, event: Any, text: str) -> NoReturn:

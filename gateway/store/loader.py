@@ -16,119 +16,42 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Any
-
-import orjson
 
 from gateway.entities import texts
 from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES
-from gateway.entities.fields import UUID, Errors, Reference, Text
+from gateway.entities.fields import UUID, Reference, Text
 from gateway.entities.identifiers import derived_id, key_of_content, key_of_kong
 from gateway.entities.paths import path_of_older_format
-from gateway.entities.record import ENTITY, Entity, check_entity, shape_of, to_kong
+from gateway.entities.record import Entity, check_entity, shape_of
 from gateway.garbage import collection_paused
 from gateway.store.configuration import Configuration
-from gateway.store.declarative_errors import (
-    DeclarativeError,
-    Findings,
-    InvalidEntity,
-    Problem,
-    first_errors,
-    flatten_errors,
-    hint_for,
-    put,
-    unreadable,
-)
+from gateway.store.declarative_errors import unreadable
 from gateway.store.documents import DocumentPath
-from gateway.store.rendering import EntityJson
+from gateway.store.items import Item, Parsed
+from gateway.store.problems import ANNOTATIONS, HEADER, LineOf, Problems
 
 FORMAT_VERSIONS = ("1.1", "2.1", "3.0")
 BEFORE_REGEX_PREFIX = ("1.1", "2.1")
 # Written by decK beside the entities; they say nothing about what the gateway should do.
 IGNORED = ("_konnect", "_workspace", "_plugin_configs")
-ANNOTATIONS = ("_comment", "_ignore")
-MOST_PROBLEMS = 1000
-"""How many problems are told; more are counted. A hostile text could have millions."""
-
-LineOf = Callable[[DocumentPath], "int | None"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A declarative configuration that was read without errors."""
-
-    configuration: Configuration
-    given_secrets: Mapping[str, Mapping[str, Any]] = field(repr=False)
-    """Id -> fields as given, for entities whose secrets were hashed."""
-    generated: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """Id -> fields that were not given and are new at each reading, for entities with such: keys, secrets."""
-
-    def answer(self, entity_json: EntityJson) -> bytes:
-        """Kong's answer to POST /config, in JSON: entities by type and id, secrets as they were given."""
-        types = []
-        for type_name, table in entity_json.of(self.configuration).items():
-            members = [
-                b'"%b":%b' % (identifier.encode(), self._with_secrets(entity) or text)
-                for identifier, (entity, text) in table.items()
-            ]
-            types.append(b'"%b":{%b}' % (type_name.encode(), b",".join(members)))
-        return b"{%b}" % b",".join(types)
-
-    def _with_secrets(self, entity: Entity) -> bytes | None:
-        given = self.given_secrets.get(entity.id)
-        return orjson.dumps({**to_kong(entity), **given}) if given else None
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """An entity of the document."""
-
-    kind: type[Entity]
-    values: dict[str, Any]
-    """Its fields as they are written."""
-    path: DocumentPath
-    parent: Item | None
-    parent_field: str
-    """The foreign field that nesting in the parent stands for."""
-    id: str = ""
-    key: str | None = None
-    """The value of the endpoint key, where that is unique in the whole configuration."""
-    content: str | None = None
-    """What the id was derived from, where that is the content."""
-    repetition: int = 0
-    """How many items with this content stand before this one."""
-    references: list[tuple[str, str, Any, str]] = field(default_factory=list)
-    """Foreign fields that are written out: name, type, value, the id it stands for."""
-    errors: dict[Any, Errors] = field(default_factory=dict)
-    clean: dict[str, Any] = field(default_factory=dict)
-    entity: Entity | None = None
-    """What was built of it in the end."""
-    given_secrets: dict[str, Any] = field(default_factory=dict)
-    """Fields as given, for those whose secrets were hashed."""
-    generated: Collection[str] = ()
-    """Fields that were not given and made up: keys and secrets."""
-
-    def value_of(self, name: str) -> Any:
-        """The valid value of a field."""
-        return self.clean.get(name) if self.entity is None else getattr(self.entity, name)
 
 
 class Loader:
+    """Loads one document."""
+
     def __init__(self, document: Any, source: str, line_of: LineOf, digest: str) -> None:
+        """`source`: names it in messages; `digest`: the hash that the configuration gets."""
         self._document = document
         self._source = source
-        self._line_of = line_of
         self._hash = digest
-        self._findings = Findings()
+        listed = document if isinstance(document, dict) else {}
+        self._problems = Problems(source, line_of, {name for name, value in listed.items() if value})
         self._items: list[Item] = []
         self._by_id: dict[str, dict[str, Item]] = {name: {} for name in ENTITY_TYPES}
         self._by_key: dict[str, dict[str, Item]] = {name: {} for name in ENTITY_TYPES}
         self._repetitions: Counter[tuple[str, str]] = Counter()
-        self._keyed: list[tuple[Item, Any, DocumentPath]] = []
-        """Problems that Kong shows under the key of an entity: item, text or texts, path of what is wrong."""
-        self._next_index: Counter[str] = Counter()
         self._older_format = False
         self._transform = True
 
@@ -146,7 +69,7 @@ class Loader:
             self._validate(item)
         self._check_unique_fields()
         if self._has_problems():
-            raise self._error()
+            raise self._problems.error(self._items)
         return self._build()
 
     def collect(self) -> list[Item]:
@@ -156,8 +79,8 @@ class Loader:
         for name, value in self._document.items():
             if name in ENTITY_TYPES:
                 self._collect_list(name, value, (), None, "")
-            elif name not in ("_format_version", "_transform", *ANNOTATIONS, *IGNORED):
-                self._note_outside((name,), texts.UNKNOWN_FIELD)
+            elif name not in (*HEADER, *ANNOTATIONS, *IGNORED):
+                self._problems.outside((name,), texts.UNKNOWN_FIELD)
         return self._items
 
     def referred(self, type_name: str, value: Any) -> str | None:
@@ -166,7 +89,7 @@ class Loader:
         return found.id if isinstance(found, Reference) else None
 
     def _has_problems(self) -> bool:
-        return bool(self._findings.problems) or any(item.errors for item in self._items)
+        return bool(self._problems) or any(item.errors for item in self._items)
 
     # Step 1: collect
 
@@ -176,19 +99,19 @@ class Loader:
         if isinstance(version, float):
             version = str(version)
         if version is None:
-            self._note_outside(("_format_version",), texts.REQUIRED)
+            self._problems.outside(("_format_version",), texts.REQUIRED)
         elif not isinstance(version, str):
-            self._note_outside(("_format_version",), texts.EXPECTED_STRING)
+            self._problems.outside(("_format_version",), texts.EXPECTED_STRING)
         elif version not in FORMAT_VERSIONS:
-            self._note_outside(("_format_version",), texts.one_of(FORMAT_VERSIONS))
+            self._problems.outside(("_format_version",), texts.one_of(FORMAT_VERSIONS))
         self._older_format = version in BEFORE_REGEX_PREFIX
         transform = document.get("_transform")
         if transform is not None and not isinstance(transform, bool):
-            self._note_outside(("_transform",), texts.EXPECTED_BOOLEAN)
+            self._problems.outside(("_transform",), texts.EXPECTED_BOOLEAN)
         self._transform = transform is not False
         for name in ANNOTATIONS:
             if problem := _annotation_problem(name, document.get(name)):
-                self._note_outside((name,), problem)
+                self._problems.outside((name,), problem)
 
     def _collect_list(
         self, type_name: str, value: Any, path: DocumentPath, parent: Item | None, parent_field: str
@@ -198,7 +121,7 @@ class Loader:
             return
         if not isinstance(value, list):
             if parent is None:
-                self._note_outside(path, texts.EXPECTED_ARRAY)
+                self._problems.outside(path, texts.EXPECTED_ARRAY)
             else:
                 parent.errors[type_name] = texts.EXPECTED_ARRAY
             return
@@ -207,7 +130,7 @@ class Loader:
             if isinstance(element, dict):
                 self._collect_element(kind, element, (*path, index), parent, parent_field, len(value))
             else:
-                self._note_outside(
+                self._problems.outside(
                     (*path, index), texts.REQUIRED if element is None else texts.EXPECTED_RECORD
                 )
 
@@ -278,11 +201,11 @@ class Loader:
             if key in by_key:
                 assert item.kind.endpoint_key is not None
                 text = texts.already_declared(type_name, item.kind.endpoint_key, key)
-                self._note_repeated_key(item, text)
+                self._problems.repeated_key(item, text)
                 return
             by_key[key] = item
         if item.id in by_id:
-            self._note_repeated(item, texts.already_declared(type_name, "primary key", item.id))
+            self._problems.repeated(item, texts.already_declared(type_name, "primary key", item.id))
         else:
             by_id[item.id] = item
 
@@ -309,7 +232,7 @@ class Loader:
         item.errors.update(errors)
         for name, text in bad_references.items():
             if name not in item.errors:
-                self._note_reference(item, name, text)
+                self._problems.bad_reference(item, name, text)
         if not item.errors:
             item.kind.transform(item.clean)
 
@@ -345,13 +268,13 @@ class Loader:
                 for name in names:
                     value = item.value_of(name)
                     if value is not None and (name, value) in seen:
-                        self._note_repeated_value(item, texts.already_declared(type_name, name, value))
+                        self._problems.repeated_value(item, texts.already_declared(type_name, name, value))
                     seen.add((name, value))
                 if combined:
                     combination = tuple(_plain(item.value_of(name)) for name in combined)
                     if ("", combination) in seen:
                         what, value = ", ".join(combined), ", ".join(map(str, combination))
-                        self._note_repeated(item, texts.already_declared(type_name, what, value))
+                        self._problems.repeated(item, texts.already_declared(type_name, what, value))
                     seen.add(("", combination))
 
     # Step 4: build
@@ -385,87 +308,6 @@ class Loader:
             item.given_secrets = {name: value for name, value in before.items() if values[name] != value}
         item.entity = kind(**values)
         return item.entity
-
-    # Problems. In Kong's `fields`, their place depends on which step finds them.
-
-    def _note(self, path: DocumentPath, text: str, known: Sequence[str] = ()) -> bool:
-        """Note a problem; `known`: the fields there are. False: there are so many that it is only counted."""
-        if len(self._findings.problems) >= MOST_PROBLEMS:
-            self._findings.left_out += 1
-            return False
-        hint = hint_for(str(path[-1]), known) if text == texts.UNKNOWN_FIELD and known else ""
-        self._findings.problems.append(Problem(path, text, self._line_of(path), hint=hint))
-        return True
-
-    def _note_outside(self, path: DocumentPath, text: str) -> None:
-        """A problem with the document rather than with an entity in it."""
-        if self._note(path, text, (*ENTITY_TYPES, "_format_version", "_transform", *ANNOTATIONS)):
-            put(self._findings.tree, path, text)
-            put(self._findings.outside_entities, path, text)
-
-    def _note_repeated(self, item: Item, text: str) -> None:
-        """A repeated id or combination: shown where the entity stands."""
-        if self._note(item.path, text):
-            put(self._findings.tree, item.path, text)
-            self._add_invalid(item, text)
-
-    def _note_repeated_key(self, item: Item, text: str) -> None:
-        """A repeated endpoint key: shown in the list of the entity's type, at its index in its own list."""
-        type_name = item.kind.type_name
-        if item.parent is None or self._document.get(type_name):
-            self._note_repeated(item, text)
-            return
-        if not self._note(item.path, text):
-            return
-        index = max(int(item.path[-1]), self._next_index[type_name])
-        self._next_index[type_name] = index + 1
-        put(self._findings.tree, (type_name, index), text)
-        put(self._findings.outside_entities, (type_name, index), text)
-
-    def _note_repeated_value(self, item: Item, text: str) -> None:
-        """A repeated value of another unique field: shown under the entity's key or id."""
-        if self._note(item.path, text):
-            self._keyed.append((item, text, item.path))
-            self._add_invalid(item, text)
-
-    def _note_reference(self, item: Item, name: str, text: str) -> None:
-        """A reference to nothing: shown under the key or id of the entity that has it. As in Kong,
-        `flattened_errors` leaves it out."""
-        path = (*item.path, name)
-        if self._note(path, text):
-            self._keyed.append((item, [text], path))
-
-    def _add_invalid(self, item: Item, text: str) -> None:
-        values = {**item.values, "id": item.id}
-        if item.parent is not None:
-            values[item.parent_field] = {"id": item.parent.id}
-        self._findings.entities.append(InvalidEntity(item.kind, values, {ENTITY: [text]}))
-
-    def _error(self) -> DeclarativeError:
-        tree = self._findings.tree
-        for item in self._items:
-            if not item.errors:
-                continue
-            room = MOST_PROBLEMS - len(self._findings.problems)
-            known = (*shape_of(item.kind).fields, *CHILDREN[item.kind.type_name])
-            for path, text in flatten_errors(item.errors, item.path):
-                self._note(path, text, known if len(path) == len(item.path) + 1 else ())
-            if room > 0:
-                errors = first_errors(item.errors, room)
-                assert isinstance(errors, dict)
-                put(tree, item.path, errors)
-                self._findings.entities.append(InvalidEntity(item.kind, item.values, errors))
-        for item, errors, path in self._keyed:
-            # Kong makes an object of what is an array otherwise. Where there is an array already, use the
-            # path.
-            listed = tree.setdefault(item.kind.type_name, {})
-            if isinstance(listed, dict) and not any(isinstance(key, int) for key in listed):
-                key = item.key or item.id
-                present = listed.get(key)
-                listed[key] = [*present, *errors] if isinstance(present, list) else errors
-            else:
-                put(tree, path, errors[0] if isinstance(errors, list) else errors)
-        return DeclarativeError(self._source, self._findings)
 
 
 @functools.cache

@@ -20,8 +20,10 @@ from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.fields import Reference
 from gateway.entities.record import Entity
 from gateway.store.documents import DocumentPath
-from gateway.store.loader import ANNOTATIONS, IGNORED, Item, LineOf, Loader, Parsed
+from gateway.store.items import Item, Parsed
+from gateway.store.loader import IGNORED, Loader
 from gateway.store.pieces import Piece, Pieces
+from gateway.store.problems import ANNOTATIONS, HEADER, LineOf
 
 MANY_CHILDREN = 16
 """From so many in one list on, nested entities are known one by one, besides the element they are part of."""
@@ -153,7 +155,7 @@ class _Reloader(_Recorder):
     def load_pieces(self, found: Sequence[tuple[str, Piece, Known | None]]) -> Parsed | None:
         """What the pieces make; `found` has them in order, with their types and what is known of them."""
         header = self._parts.header
-        if header.keys() - {"_format_version", "_transform", *ANNOTATIONS, *IGNORED}:
+        if header.keys() - {*HEADER, *ANNOTATIONS, *IGNORED}:
             return None
         self._read_header(header)
         for type_name, piece, known in found:

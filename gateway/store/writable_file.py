@@ -89,7 +89,7 @@ class WritableFileStore:
         self, configuration: Configuration, given_secrets: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         """Make this the whole content of the file; what it says already stays as it stands there.
-        `given_secrets`: see `gateway.store.loader.Parsed`. Raises FileUnavailable."""
+        `given_secrets`: see `gateway.store.items.Parsed`. Raises FileUnavailable."""
 
         def run() -> tuple[None, Changes, Secrets]:
             changes = differences(self.configuration, configuration, None)

@@ -26,7 +26,8 @@ from gateway.store.editing.edit import same
 from gateway.store.editing.forms import sparse_form
 from gateway.store.editing.working_copy import Spot, WorkingCopy, at
 from gateway.store.export import declarative_form
-from gateway.store.loader import BEFORE_REGEX_PREFIX, Item, Loader
+from gateway.store.items import Item
+from gateway.store.loader import BEFORE_REGEX_PREFIX, Loader
 
 Secrets = Mapping[EntityId, Mapping[str, Any]]
 

@@ -21,7 +21,7 @@ from gateway.store.editing.edit import CannotEdit, edit_json, edit_yaml, expand_
 from gateway.store.editing.plan import CannotExpress, Manner, Planner, Secrets, State, state_of
 from gateway.store.editing.rendering import JsonStyle, YamlStyle
 from gateway.store.editing.working_copy import WorkingCopy, unshared
-from gateway.store.loader import Parsed
+from gateway.store.items import Parsed
 from gateway.store.memory import LoadMemory
 
 log = logging.getLogger(__name__)

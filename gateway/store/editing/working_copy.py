@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.store.changes import EntityId
-from gateway.store.loader import Item
+from gateway.store.items import Item
 
 
 @dataclass(slots=True, eq=False)

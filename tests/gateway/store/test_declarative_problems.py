@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.store import DeclarativeError, load_declarative, load_declarative_document
-from gateway.store.loader import MOST_PROBLEMS
+from gateway.store.problems import MOST_PROBLEMS
 
 
 def error_of(text: str | bytes) -> DeclarativeError:

@@ -10,7 +10,7 @@ import pytest
 from gateway.entities.fields import Errors
 from gateway.store import DeclarativeError, load_declarative
 from gateway.store.declarative_errors import first_errors
-from gateway.store.loader import MOST_PROBLEMS
+from gateway.store.problems import MOST_PROBLEMS
 
 MANY = 5000
 DOCUMENTS: dict[str, dict[str, Any]] = {
