@@ -20,11 +20,11 @@ from starlette.responses import Response
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.record import Entity, shape_of
 from gateway.store.draft import Draft
-from gateway.store.forms import admin_form
 from gateway.store.interface import Operation
 from gateway.store.operations import create, remove, replace, update
 
 from .bodies import Body, read_body, refuse_unusable
+from .entity_form import admin_form
 from .forms import form_values
 from .lists import children_page, collection_page
 from .naming import NotThere, View, naming_of

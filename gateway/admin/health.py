@@ -20,10 +20,10 @@ from gateway.snapshot import Resolution, ResolutionState
 from gateway.snapshot.peers import TargetAddress, target_addresses, target_resolution
 from gateway.snapshot.target_health import address_of, is_checked, serves
 from gateway.store import Configuration
-from gateway.store.forms import admin_form
 
 from .descriptions import REFUSAL, TEXT, Answer, Description, object_of
 from .endpoints import Endpoint
+from .entity_form import admin_form
 from .lists import children_page
 from .naming import NotThere, naming_of
 from .responses import json_response, message_response

@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     record_checks: ClassVar[tuple[RecordCheck, ...]] = ()
     shorthands: ClassVar[Mapping[str, Field]] = {}
     """What may be written beside the fields and stands for others (`url` of a service) or for other entities
-    (`snis` of a certificate). Some are shown, see `gateway.store.forms`."""
+    (`snis` of a certificate). Some are shown, see `gateway.admin.entity_form`."""
 
 
 Identifier = Annotated[str, Text("The UUID that identifies the entity.", uuid=True, auto=True)]

@@ -24,7 +24,7 @@ from gateway.entities.record import Entity, check_entity, shape_of
 from gateway.store.draft import Draft
 from gateway.store.errors import entity_not_found, invalid_options, primary_key_violation, schema_violation
 from gateway.store.integrity import check_integrity, removed_with
-from gateway.store.names import NamedChildren
+from gateway.store.named_children import NamedChildren
 from gateway.store.references import resolve_references
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from gateway.admin.entity_form import admin_form
 from gateway.entities.expiry import LONGEST_TTL, is_expired
 from gateway.store import operations
 from gateway.store.configuration import Configuration
 from gateway.store.declarative import load_declarative
 from gateway.store.draft import Draft
 from gateway.store.export import export_declarative
-from gateway.store.forms import admin_form
 from tests.support.writes import create, reference, refused, replace, update
 
 

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.admin.entity_form import admin_form
 from gateway.store import operations
 from gateway.store.draft import Draft
-from gateway.store.forms import admin_form
 from tests.support.certificates import authority, certificate, key_pem, new_key, self_signed
 from tests.support.writes import create, reference, refused, replace, update
 

@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.admin.entity_form import admin_form
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.record import shape_of
 from gateway.store import operations
 from gateway.store.configuration import Configuration
 from gateway.store.draft import Draft
 from gateway.store.errors import EntityError
-from gateway.store.forms import admin_form
 
 BOB = {"consumer": {"username": "bob"}}
 VALID: dict[str, dict[str, Any]] = {

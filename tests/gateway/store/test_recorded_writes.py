@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.admin.entity_form import admin_form
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.fields import UUID
 from gateway.entities.record import Entity, shape_of
@@ -15,7 +16,6 @@ from gateway.store.configuration import Configuration
 from gateway.store.documents import read_yaml
 from gateway.store.draft import Draft
 from gateway.store.errors import EntityError
-from gateway.store.forms import admin_form
 from tests.support.conformance import MATERIAL, load_runner
 
 NAMES = (
