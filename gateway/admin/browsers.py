@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.settings import Listener, Settings
-from gateway.settings.values import DEFAULT_PORTS, plain_origin
+from gateway.settings.addresses import DEFAULT_PORTS, plain_origin
 
 LISTENER = "sluicegate.listener"
 """where a request's scope has the listener that it came to"""

@@ -16,7 +16,7 @@ from gateway.entities.masking import MASK
 from gateway.entities.plugins import Plugin
 from gateway.plugins import AVAILABLE
 from gateway.settings import DECLARATIONS, Settings
-from gateway.settings.values import Listener
+from gateway.settings.addresses import Listener
 from gateway.store import Configuration
 
 from .descriptions import INTEGER, OBJECT, TEXT, Answer, Description, list_of, object_of

@@ -1,13 +1,16 @@
-"""Settings of the gateway: a conf file, then the environment, then flags. Kong's names work too (DESIGN §1).
+"""Settings of the gateway: a conf file, then the environment, then flags. Kong's names work too.
 
     settings = load_settings(Path("gateway.conf"), os.environ, {"log_level": "debug"})
     settings.keepalive_timeout           # 75.0, seconds
     settings.origin("keepalive_timeout") # "default"
 
-`declarations` lists the settings, `values` their forms, `sources` and `loading` say where texts come from.
+`declarations` lists the settings; `values`, `addresses`, `accounts` and `tokens` have their forms; `sources`
+and `loading` say where texts come from.
 """
 
-from gateway.settings.declarations import DECLARATIONS, Declaration, Scope, Settings
+from gateway.settings.addresses import Listener
+from gateway.settings.declarations import DECLARATIONS, Settings
+from gateway.settings.declaring import Declaration, Scope
 from gateway.settings.loading import (
     SettingsError,
     changed_settings,
@@ -16,7 +19,6 @@ from gateway.settings.loading import (
     load_settings,
 )
 from gateway.settings.sources import Sources
-from gateway.settings.values import Listener
 
 __all__ = [
     "DECLARATIONS",

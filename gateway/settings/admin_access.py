@@ -4,8 +4,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.settings.addresses import Listener
 from gateway.settings.sources import Given
-from gateway.settings.values import Listener
 
 
 def check_access(

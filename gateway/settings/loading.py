@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.settings.addresses import Listener
 from gateway.settings.admin_access import check_access
-from gateway.settings.declarations import BODY_BUFFER_LIMIT, DECLARATIONS, Declaration, Scope, Settings
+from gateway.settings.declarations import BODY_BUFFER_LIMIT, DECLARATIONS, Settings
+from gateway.settings.declaring import Declaration, Scope
 from gateway.settings.sources import ConfError, Given, Sources, read_conf
-from gateway.settings.values import AUDIT_LOG, CERTIFICATE, LOG, Listener
+from gateway.settings.values import AUDIT_LOG, CERTIFICATE, LOG
 
 # GATEWAY_ variables that are not settings: they steer the command line or the build.
 NOT_SETTINGS = frozenset({"conf", "build_only", "build_jobs", "sanitize", "march"})
