@@ -4,10 +4,17 @@
 """
 
 import os
+import re
 import time
 from pathlib import Path
 
 LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
+"""what would begin another line, or give orders to a terminal; clients choose the paths in the log"""
+
+LONGEST_TEXT = 16 * 1024
+"""characters of a line, more are cut off; a name in it may have millions"""
 
 LOG_MODE = 0o640
 """rights of a new log file: what clients ask for may be secret (tokens in a query)"""
@@ -33,6 +40,9 @@ class ErrorLog:
             return
         stamp = time.strftime("%Y/%m/%d %H:%M:%S")
         flat = text.replace("\r", "").replace("\n", "\\n")
+        if len(flat) > LONGEST_TEXT:
+            flat = f"{flat[:LONGEST_TEXT]}… ({len(flat)} characters)"
+        flat = CONTROL_CHARACTERS.sub(lambda found: f"\\x{ord(found[0]):02x}", flat)
         line = f"{stamp} [{level}] {os.getpid()}#0: {flat}\n".encode(errors="backslashreplace")
         try:
             os.write(self.fd, line)

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -26,6 +27,8 @@ BODY_LIMIT = 10 * 1024 * 1024  # bytes; the default of the setting ADMIN_CLIENT_
 DISCARD_LIMIT = 256 * 1024 * 1024
 BODY_TIMEOUT = 60.0  # seconds for a whole body: who dawdles must not hold memory for ever
 FIELD_LIMIT = 1000
+CHARSETS = (b"utf-8", b"us-ascii", b"iso-8859-1")
+"""of multipart forms; some others of Python's make half characters, or take time without end"""
 DEEPEST_VALUE = 64  # arrays and objects within one another; nothing that is configured lies so deep
 SMALL_BODY = 64 * 1024  # bytes of JSON that may be decoded at once
 
@@ -77,7 +80,8 @@ async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_L
             _ = body.fields  # so that nobody has to think of it
         return body
     if media_type == "application/x-www-form-urlencoded":
-        return Body(raw, media_type, form_pairs(raw))
+        pairs = await asyncio.to_thread(form_pairs, raw) if len(raw) >= SMALL_BODY else form_pairs(raw)
+        return Body(raw, media_type, pairs)
     if media_type == "multipart/form-data":
         return Body(raw, media_type, await multipart_pairs(request, raw))
     if yaml and media_type in YAML_TYPES:
@@ -146,6 +150,9 @@ def form_pairs(raw: bytes) -> tuple[tuple[str, str], ...]:
 
 async def multipart_pairs(request: Request, raw: bytes) -> tuple[tuple[str, str], ...]:
     """The names and texts of a multipart form, the content of files as text."""
+    _, parameters = parse_options_header(request.headers["content-type"])
+    if parameters.get(b"charset", b"utf-8").lower() not in CHARSETS:
+        raise ApiError(message_response(400, "Cannot parse multipart body"))
     parser = MultiPartParser(
         request.headers, once(raw), max_files=FIELD_LIMIT, max_fields=FIELD_LIMIT, max_part_size=len(raw)
     )

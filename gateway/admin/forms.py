@@ -26,7 +26,8 @@ DEEPEST_NAME = 16
 NUMBER = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,3})?", re.ASCII)
 NAME = re.compile(r"(?P<first>[^.\[\]]+)(?P<rest>(\.[^.\[\]]+|\[[^\[\]]+\])*)(?P<list>\[\])?")
 SEGMENT = re.compile(r"[^.\[\]]+")
-PEM_BLOCK = re.compile(r"(-----BEGIN [A-Z0-9 ]+-----)(.*?)(-----END [A-Z0-9 ]+-----)", re.DOTALL)
+PEM_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]+-----")
+PEM_END = re.compile(r"-----END [A-Z0-9 ]+-----")
 
 
 @dataclass
@@ -91,14 +92,17 @@ def restore_pem(text: str) -> str:
     """A PEM block whose plus signs were not encoded by the client has come with spaces in their place. Only
     in lines between the first and the last one, where there are no spaces otherwise (RFC 7468)."""
 
-    def restored(block: re.Match[str]) -> str:
-        begin, content, end = block.groups()
-        if not content.startswith(("\n", "\r\n")):
-            return block[0]
-        lines = content.split("\n")
-        return begin + "\n".join(line if ":" in line else line.replace(" ", "+") for line in lines) + end
-
-    return PEM_BLOCK.sub(restored, text) if "-----BEGIN " in text else text
+    pieces = []
+    position = 0
+    # One expression for a whole block would look for an end from each of many beginnings anew.
+    while (begin := PEM_BEGIN.search(text, position)) and (end := PEM_END.search(text, begin.end())):
+        content = text[begin.end() : end.start()]
+        if content.startswith(("\n", "\r\n")):
+            lines = content.split("\n")
+            content = "\n".join(line if ":" in line else line.replace(" ", "+") for line in lines)
+        pieces += [text[position : begin.end()], content, end[0]]
+        position = end.end()
+    return "".join([*pieces, text[position:]])
 
 
 def infer(declared: Field, part: FormPart) -> Any:

@@ -20,6 +20,8 @@ from .options import ResolverOptions
 
 HOSTS_FILE_TTL = 10.0  # seconds until the hosts file is looked at again
 LITERAL_TTL = 86400.0
+LONGEST_NAME = 254
+"""characters, with a dot at the end; DNS cannot express more, and to find that out of a million takes long"""
 FAMILY_OF = {"A": 4, "AAAA": 6}
 
 
@@ -51,6 +53,8 @@ class Lookup:
 
     async def resolve(self, name: str) -> Answer:
         """Resolve `name`; never raises for a bad name or a failing server: the answer's state tells."""
+        if len(name) > LONGEST_NAME:
+            return Answer(ResolutionState.NOT_FOUND, (), self._options.not_found_ttl)
         literal = self._literal(name)
         if literal is not None:
             return literal

@@ -29,6 +29,9 @@ UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtensi
 PublicKey: TypeAlias = Any
 """Of one of the kinds that `cryptography` has."""
 
+LONGEST_RSA_TEXT = 2732
+"""characters of a number of an RSA key in base64url: 16,384 bits, with longer ones OpenSSL does nothing"""
+
 CURVES: Mapping[str, type[ec.EllipticCurve]] = {
     "P-256": ec.SECP256R1,
     "P-384": ec.SECP384R1,
@@ -115,6 +118,8 @@ def check_jwk(jwk: Mapping[str, Any]) -> None:
 
 
 def _check_rsa(jwk: Mapping[str, Any]) -> None:
+    if any(len(str(jwk.get(name, ""))) > LONGEST_RSA_TEXT for name in ("n", "e", "d", "p", "q")):
+        raise ValueError("the key is longer than any that can be used")
     modulus, exponent = _number(jwk, "n"), _number(jwk, "e")
     rsa.RSAPublicNumbers(exponent, modulus).public_key()
     if "d" not in jwk:

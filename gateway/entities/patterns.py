@@ -15,9 +15,19 @@ CONSTRUCTS = (
     ("a branch-reset group", re.compile(r"\(\?\|")),
     ("recursion", re.compile(r"\(\?(?:R|&|P>|[+-]?\d+\))")),
     ("a backreference", re.compile(r"\\[1-9]|\\[kg][{<']|\(\?P=")),
-    ("a backtracking verb", re.compile(r"\(\*[A-Z]")),
+    ("a backtracking verb", re.compile(r"\(\*[A-Za-z]")),
 )
-ESCAPED_OR_CLASS = re.compile(r"\\(?:Q.*?(?:\\E|$)|[^1-9kg])|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]", re.DOTALL)
+# Quoted texts, escaped characters, comments and classes, in which nothing is a construct. Each alternative
+# matches once it has begun, up to the end of the text if need be: to look for an end that is not there, from
+# each beginning anew, would take time that grows with the square of the pattern.
+WITHOUT_MEANING = re.compile(
+    r"\\(?:Q.*?(?:\\E|\Z)|c.|[^1-9kg])"
+    r"|\(\?\#[^)]*+\)?"
+    r"|\[\^?\]?(?:\\c.|\\.?|\[:\w++:\]|[^\]\\])*+\]?",
+    re.DOTALL,
+)
+EXTENDED = re.compile(r"\(\?\^?[a-wyzA-Z]*x")
+"""the option with which `#` begins a comment, which may hold half of anything"""
 
 
 def pattern_problem(pattern: str) -> str | None:
@@ -32,7 +42,7 @@ def unsupported_construct(pattern: str) -> str | None:
     Such patterns are refused so that a configuration means the same here and in Kong, and because they are
     the ones whose matching time can explode.
     """
-    bare = ESCAPED_OR_CLASS.sub("_", pattern)
+    bare = pattern if EXTENDED.search(pattern) else WITHOUT_MEANING.sub("_", pattern)
     return next((name for name, construct in CONSTRUCTS if construct.search(bare)), None)
 
 

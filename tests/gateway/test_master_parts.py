@@ -171,9 +171,14 @@ def test_error_log_lines(tmp_path: Path) -> None:
     log.error("first\nsecond \ud800")
     log.set_level("debug")
     log.info("now it is")
+    log.info("\x1b[2J\x9b\x00\u2028\ttab")
+    log.info("long" * 1_000_000)
     lines = path.read_text().splitlines()
     assert re.fullmatch(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[error\] \d+#0: first\\nsecond \\ud800", lines[0])
     assert lines[1].endswith("now it is")
+    assert lines[2].endswith(r" \x1b[2J\x9b\x00\x2028" + "\ttab")
+    assert len(lines[3]) < 20_000
+    assert lines[3].endswith("long… (4000000 characters)")
     moved = tmp_path / "moved"
     path.rename(moved)
     reopen_log(log.fd, path)

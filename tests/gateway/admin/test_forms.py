@@ -205,6 +205,15 @@ def test_plus_signs_of_a_pem_block_that_were_not_encoded_come_back() -> None:
     )
     one_line = "-----BEGIN PUBLIC KEY----- ab cd -----END PUBLIC KEY-----"
     assert form_values(KEY, [("kid", one_line)]) == {"kid": one_line}
+    two = f"a b\n{block}\nc d{block}e f"
+    restored = text.join(("a b\n", "\nc d", "e f"))
+    assert form_values(KEY, [("pem.public_key", two)])["pem"]["public_key"] == restored
+
+
+def test_beginnings_of_pem_blocks_without_an_end_cost_little() -> None:
+    """A quadratic search took a minute for this."""
+    text = "-----BEGIN A-----\n" * 50_000
+    assert form_values(KEY, [("kid", text)]) == {"kid": text}
 
 
 NAMES = st.text(st.sampled_from("ab.[]1-"), max_size=12) | st.sampled_from(

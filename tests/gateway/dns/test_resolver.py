@@ -347,3 +347,16 @@ def test_odd_lines_of_a_hosts_file_are_skipped() -> None:
         "link": ("fe80::1",),
         "a": ("10.0.0.1",),
     }
+
+
+def test_a_name_that_is_too_long_is_not_even_looked_at() -> None:
+    """Taking a name of millions of labels apart would hold the event loop for seconds."""
+
+    async def test() -> None:
+        async with running() as harness:
+            name = "a." * 2_000_000
+            harness.resolver.use([name])
+            await harness.until(lambda: harness.state(name) is ResolutionState.NOT_FOUND)
+            assert not harness.zone.questions
+
+    asyncio.run(test())

@@ -136,7 +136,30 @@ def test_huge_values_are_judged_quickly() -> None:
     assert route_path_problem("/" + "../" * 200_000) is not None
     assert route_path_problem("/" + "a" * 1_000_000) is None
     assert unsupported_construct("a" * 500_000 + "[x]" * 100_000) is None
+    for text in ("[", "(?#[", "\\Q[", "\\c[", "[[:a", "[\\", "("):
+        unsupported_construct(text * 200_000)
+        unsupported_construct("(?#" + text * 200_000 + ")")
     assert pem_label("-----BEGIN CERTIFICATE-----\n" + "a-: b\n" * 100_000) is None
     assert pem_label("-----BEGIN X-----" * 50_000) is None
     with pytest.raises(InvalidHost):
         parse_host("a." * 500_000 + ":")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "construct"),
+    [
+        ("(?#[)(?=a)]", "look-around"),
+        (r"\c[(?=a)]", "look-around"),
+        ("(?x)#[\n(?=a)#]", "look-around"),
+        (r"\Q[\E(?=a)]", "look-around"),
+        ("(*pla:a)", "a backtracking verb"),
+        ("(?#(?=a)b", None),
+        ("[(?=a]", None),
+        ("[](?=]", None),
+        ("[[:alpha:](?=]", None),
+        (r"\Q(?=\E", None),
+        ("(?<name>x)", None),
+    ],
+)
+def test_constructs_hidden_behind_brackets(pattern: str, construct: str | None) -> None:
+    assert unsupported_construct(pattern) == construct

@@ -162,6 +162,7 @@ EC = {
     "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
     "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
 }
+HUGE_FACTORS = dict.fromkeys("pq", "_" * 4_000_000)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,9 @@ EC = {
         ({**EC, "y": "AEtl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}, False),
         ({"kid": "k", "kty": "RSA", "e": "AQAB", "n": MODULUS}, True),
         ({"kid": "k", "kty": "RSA", "e": "AQAB", "n": MODULUS, "d": "AQAB", "p": "Aw", "q": "Aw"}, False),
+        # Such a product takes seconds, in which nothing else is done.
+        ({"kid": "k", "kty": "RSA", "e": "AQAB", "n": MODULUS, "d": "AQAB", **HUGE_FACTORS}, False),
+        ({"kid": "k", "kty": "RSA", "e": "AQAB", "n": "_" * 4000}, False),
         ({"kid": "k", "kty": "RSA", "e": "AQAB", "n": 5}, False),
         ({"kid": "k", "kty": "RSA", "e": "%%%%", "n": MODULUS}, False),
         ({"kid": "k", "kty": "oct", "k": "AAAA"}, False),
