@@ -21,13 +21,14 @@ from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.record import Entity, shape_of
 from gateway.store.draft import Draft
 from gateway.store.interface import Operation
+from gateway.store.lookups import Lookups
 from gateway.store.operations import create, remove, replace, update
 
 from .bodies import Body, read_body, refuse_unusable
 from .entity_form import admin_form
 from .forms import form_values
 from .lists import children_page, collection_page
-from .naming import NotThere, View, naming_of
+from .naming import NotThere, naming_of
 from .responses import json_response, method_not_allowed
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ class Handlers:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
 
-    def _shown(self, entity: Entity, view: View) -> dict[str, Any]:
+    def _shown(self, entity: Entity, entities: Lookups) -> dict[str, Any]:
         """The Admin API's form of an entity, now."""
-        form = admin_form(entity, view, time.time())
+        form = admin_form(entity, entities, time.time())
         if self._plane.store.kind == "off" and form.get("ttl", ...) is None:
             del form["ttl"]  # Kong shows it only where a database can enforce it
         return form
@@ -154,16 +155,16 @@ class ChildHandlers(Handlers):
         self._field = field
         self._naming = naming_of(kind)
 
-    def _parent(self, view: View, request: Request) -> Entity:
+    def _parent(self, entities: Lookups, request: Request) -> Entity:
         name = request.path_params[self._parents.kind.type_name]
-        parent = self._parents.find(view, name)
+        parent = self._parents.find(entities, name)
         if parent is None:
             raise NotThere
         return parent
 
-    def _child(self, view: View, request: Request) -> Entity:
-        parent = self._parent(view, request)
-        child = self._naming.find(view, request.path_params[self._type], parent)
+    def _child(self, entities: Lookups, request: Request) -> Entity:
+        parent = self._parent(entities, request)
+        child = self._naming.find(entities, request.path_params[self._type], parent)
         if child is None or not self._belongs(child, parent):
             raise NotThere
         return child
@@ -236,15 +237,15 @@ class ReferenceHandlers(Handlers):
         self._type = shape_of(kind).foreign[field].reference
         self._kind = ENTITY_TYPES[self._type]
 
-    def _referring(self, view: View, request: Request) -> Entity:
-        entity = self._naming.find(view, request.path_params[self._naming.kind.type_name])
+    def _referring(self, entities: Lookups, request: Request) -> Entity:
+        entity = self._naming.find(entities, request.path_params[self._naming.kind.type_name])
         if entity is None:
             raise NotThere
         return entity
 
-    def _referred(self, view: View, request: Request) -> Entity:
-        reference = getattr(self._referring(view, request), self._field)
-        found = None if reference is None else view.get(self._type, reference.id)
+    def _referred(self, entities: Lookups, request: Request) -> Entity:
+        reference = getattr(self._referring(entities, request), self._field)
+        found = None if reference is None else entities.get(self._type, reference.id)
         if found is None:
             raise NotThere
         return found

@@ -7,10 +7,11 @@ from typing import Any
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.child_names import ChildNames
 from gateway.entities.expiry import Expiring, time_left
-from gateway.entities.record import Entity, Surroundings, to_kong
+from gateway.entities.record import Entity, to_kong
+from gateway.store.lookups import Lookups
 
 
-def admin_form(entity: Entity, entities: Surroundings, now: float) -> dict[str, Any]:
+def admin_form(entity: Entity, entities: Lookups, now: float) -> dict[str, Any]:
     """The Admin API's form of an entity: its fields, the names of its children, the life it has left.
 
     `entities`: the configuration or draft it is part of; `now` in seconds since the epoch.

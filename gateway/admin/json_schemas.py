@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.fields import (
+    UUID,
     Anything,
     Array,
     Boolean,
@@ -40,11 +41,7 @@ from .kong_schemas import without_nulls
 
 JsonSchema = dict[str, Any]
 
-UUID: JsonSchema = {
-    "type": "string",
-    "format": "uuid",
-    "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
-}
+ID: JsonSchema = {"type": "string", "format": "uuid", "pattern": f"^{UUID.pattern}$"}
 LARGEST_NUMBER = 2**53
 
 
@@ -200,7 +197,7 @@ def field_json_schema(field: Field, use: Use) -> JsonSchema:
 def text_json_schema(field: Text) -> JsonSchema:
     """A string."""
     if field.uuid:
-        return dict(UUID)
+        return dict(ID)
     schema: JsonSchema = {"type": "string"}
     if field.one_of:
         return {**schema, "enum": list(field.one_of)}
@@ -240,7 +237,7 @@ def number_json_schema(field: Integer | Number) -> JsonSchema:
 def foreign_json_schema(field: Foreign, use: Use) -> JsonSchema:
     """A reference: shown with the id, sent with the id or another unique field."""
     if use is Use.SHOWN:
-        members: JsonSchema = {"id": dict(UUID)}
+        members: JsonSchema = {"id": dict(ID)}
         return {"type": "object", "properties": members, "required": ["id"], "additionalProperties": False}
     shape = shape_of(ENTITY_TYPES[field.reference])
     members = {name: field_json_schema(shape.fields[name], use) for name in ("id", *shape.unique)}

@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from gateway.entities import texts
 from gateway.entities.expiry import is_expired
 from gateway.entities.fields import UUID
 from gateway.entities.hosts import InvalidHost, format_host, parse_host
-from gateway.entities.record import Entity, Surroundings, shape_of
+from gateway.entities.record import Entity, shape_of
 from gateway.entities.targets import DEFAULT_PORT
 from gateway.store.errors import EntityError, entity_not_found, invalid_primary_key, invalid_unique
+from gateway.store.lookups import Lookups
 
 
 class NotThere(EntityError):
@@ -28,18 +29,6 @@ class NotThere(EntityError):
 
     def answer(self) -> dict[str, Any]:
         return {"message": self.message}
-
-
-class View(Surroundings, Protocol):
-    """Where entities are looked up: a configuration, or the draft of a transaction."""
-
-    def find_unique(self, type_name: str, field: str, value: Any) -> Entity | None:
-        """By a unique field."""
-
-    def find_combination(
-        self, type_name: str, fields: tuple[str, ...], values: tuple[Any, ...]
-    ) -> Entity | None:
-        """By fields that are unique together."""
 
 
 class Naming:
@@ -65,23 +54,23 @@ class Naming:
             raise invalid_unique(self.kind.endpoint_key, problem)
         return {self.kind.endpoint_key: text}
 
-    def find(self, view: View, text: str, parent: Entity | None = None) -> Entity | None:
+    def find(self, entities: Lookups, text: str, parent: Entity | None = None) -> Entity | None:
         """The entity that a text names, unless its time is over. Raises EntityError as `key` does."""
-        found = self._look_up(view, text, parent)
+        found = self._look_up(entities, text, parent)
         return None if found is None or is_expired(found, time.time()) else found
 
-    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
+    def _look_up(self, entities: Lookups, text: str, parent: Entity | None) -> Entity | None:
         ((field, value),) = self.key(text).items()
         if field == "id":
-            return view.get(self.kind.type_name, value)
-        return view.find_unique(self.kind.type_name, field, value)
+            return entities.get(self.kind.type_name, value)
+        return entities.find_unique(self.kind.type_name, field, value)
 
     def missing(self, text: str) -> EntityError:
         """What is raised for a change of an entity that does not exist."""
         return entity_not_found(self.key(text))
 
     def replacement(
-        self, view: View, text: str, parent: Entity | None, values: Mapping[str, Any]
+        self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, Any]] | None:
         """What PUT replaces or makes: its key and values; None where nothing can be made by that name."""
         return self.key(text), dict(values)
@@ -93,20 +82,20 @@ class CertificateNaming(Naming):
     def by(self, text: str) -> str | None:
         return None
 
-    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
+    def _look_up(self, entities: Lookups, text: str, parent: Entity | None) -> Entity | None:
         if UUID.fullmatch(text):
-            return super()._look_up(view, text, parent)
-        sni = view.find_unique("snis", "name", text)
+            return super()._look_up(entities, text, parent)
+        sni = entities.find_unique("snis", "name", text)
         if sni is None:
             raise NotThere("SNI not found")
-        return view.get(self.kind.type_name, sni.certificate.id)  # type: ignore[attr-defined]
+        return entities.get(self.kind.type_name, sni.certificate.id)  # type: ignore[attr-defined]
 
     def replacement(
-        self, view: View, text: str, parent: Entity | None, values: Mapping[str, Any]
+        self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, Any]] | None:
         if UUID.fullmatch(text):
-            return super().replacement(view, text, parent, values)
-        sni = view.find_unique("snis", "name", text)
+            return super().replacement(entities, text, parent, values)
+        sni = entities.find_unique("snis", "name", text)
         # As in Kong, a new certificate does not get the server name by which it was asked for.
         identifier = str(uuid.uuid4()) if sni is None else sni.certificate.id  # type: ignore[attr-defined]
         return {"id": identifier}, dict(values)
@@ -118,16 +107,16 @@ class GroupNaming(Naming):
     def by(self, text: str) -> str | None:
         return None
 
-    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
+    def _look_up(self, entities: Lookups, text: str, parent: Entity | None) -> Entity | None:
         if parent is None or UUID.fullmatch(text):
-            return super()._look_up(view, text, parent)
-        return view.find_combination(self.kind.type_name, ("consumer", "group"), (parent.id, text))
+            return super()._look_up(entities, text, parent)
+        return entities.find_combination(self.kind.type_name, ("consumer", "group"), (parent.id, text))
 
     def replacement(
-        self, view: View, text: str, parent: Entity | None, values: Mapping[str, Any]
+        self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, Any]] | None:
         if parent is None or UUID.fullmatch(text):
-            return super().replacement(view, text, parent, values)
+            return super().replacement(entities, text, parent, values)
         return {"consumer": parent.id, "group": text}, dict(values)
 
 
@@ -137,24 +126,24 @@ class TargetNaming(Naming):
     def by(self, text: str) -> str | None:
         return None
 
-    def _look_up(self, view: View, text: str, parent: Entity | None) -> Entity | None:
+    def _look_up(self, entities: Lookups, text: str, parent: Entity | None) -> Entity | None:
         if UUID.fullmatch(text):
-            return view.get(self.kind.type_name, text.lower())
+            return entities.get(self.kind.type_name, text.lower())
         try:
             target = format_host(parse_host(text), DEFAULT_PORT)
         except InvalidHost:
             return None
         if parent is None:
             return None
-        return view.find_combination(self.kind.type_name, ("upstream", "target"), (parent.id, target))
+        return entities.find_combination(self.kind.type_name, ("upstream", "target"), (parent.id, target))
 
     def missing(self, text: str) -> EntityError:
         return NotThere()
 
     def replacement(
-        self, view: View, text: str, parent: Entity | None, values: Mapping[str, Any]
+        self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, Any]] | None:
-        found = self.find(view, text, parent)
+        found = self.find(entities, text, parent)
         return None if found is None else ({"id": found.id}, dict(values))
 
 

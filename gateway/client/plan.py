@@ -13,6 +13,7 @@ from gateway.entities.fields import Reference
 from gateway.entities.record import Entity, shape_of, to_kong
 from gateway.store.configuration import Configuration
 from gateway.store.draft import unique_combinations
+from gateway.store.indexes import combination_of
 from gateway.store.items import Parsed
 
 Selection: TypeAlias = Callable[[Entity], bool]
@@ -144,7 +145,7 @@ class _Planning:
         type_name = entity.type_name
         candidates = [self._current.of(type_name).get(entity.id)]
         for fields in unique_combinations(type(entity)):
-            values = tuple(_plain(getattr(entity, name)) for name in fields)
+            values = combination_of(entity, fields)
             if any(value is not None for value in values):
                 candidates.append(self._current.find_combination(type_name, fields, values))
         free = (one for one in candidates if one is not None and (type_name, one.id) not in self._kept)
@@ -220,10 +221,6 @@ def describe(entity: Entity) -> str:
     """An entity in a few words: "service users"."""
     names = (getattr(entity, field, None) for field in TELLING)
     return f"{entity.singular} {next(filter(None, names), entity.id)}"
-
-
-def _plain(value: Any) -> Any:
-    return value.id if isinstance(value, Reference) else value
 
 
 def _content(entity: Entity) -> str:

@@ -174,8 +174,7 @@ class Shape:
         for name, value in values.items():
             field = fields.get(name)
             if field is None:
-                # A client may name a field as errors of the whole entity are named.
-                errors[name] = [texts.UNKNOWN_FIELD] if name == ENTITY else texts.UNKNOWN_FIELD
+                errors[name] = _unknown_field(name)
             elif value is None:
                 if field.auto or (field.required and name in self.defaults):
                     continue
@@ -207,8 +206,7 @@ class Shape:
         for name, value in values.items():
             field = self.fields.get(name)
             if field is None:
-                # A client may name a field as errors of the whole entity are named.
-                errors[name] = [texts.UNKNOWN_FIELD] if name == ENTITY else texts.UNKNOWN_FIELD
+                errors[name] = _unknown_field(name)
             elif value is not None:
                 whole[name], problem = field.check(value)
                 if problem is not None:
@@ -239,6 +237,11 @@ class Shape:
                     clean[name] = round(now, 3)
                 case _:
                     clean[name] = random_key()
+
+
+def _unknown_field(name: str) -> Errors:
+    # A client may name a field as errors of the whole entity are named.
+    return [texts.UNKNOWN_FIELD] if name == ENTITY else texts.UNKNOWN_FIELD
 
 
 @functools.cache

@@ -1,12 +1,12 @@
 """Where entities are kept, and how they are changed (docs/architecture.md, "Entities and stores").
 
-- In memory: `configuration` (all entities), `indexes`, `draft` and `changes` (a transaction).
+- In memory: `configuration` (all entities), `draft` and `changes` (a transaction), `lookups` and `indexes`.
 - Rules of writes: `operations`, with `references`, `integrity`, `named_children`; refusals: `errors`.
-- Stores: `interface` says what one is, `stores` makes the one that settings ask for: `sql`, `writable_file` (with
-  `declarative_file` and `editing`), `read_only`; `batches` runs operations for all of them.
+- Stores: `interface` says what one is, `stores` makes the one that settings ask for: `sql`, `read_only`,
+  `writable_file` (with `declarative_file` and `editing`); `batches` runs operations for those that write.
 - The declarative format: `declarative` reads a text, by `documents` (YAML, JSON), `loader` (with `items` and
-  `problems`), `pieces` and `memory` (what was loaded before); `declarative_errors` tells what is wrong, `export` and
-  `rendering` write, `check` and `source` say where a text comes from.
+  `problems`), `pieces` and `memory` (what was loaded before); `declarative_errors` tells what is wrong,
+  `export` and `rendering` write, `check` and `source` say where a text comes from.
 """
 
 from gateway.store.check import check_file

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
-from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES, EXPIRING
-from gateway.entities.record import Entity, shape_of, to_kong
+from gateway.entities.catalogue import ENTITY_TYPES, EXPIRING
+from gateway.entities.record import Entity, to_kong
 from gateway.store.changes import Changes
 from gateway.store.indexes import ByCombination, ByExpiry, ByParent, Index, Replacement, SortedIds
+from gateway.store.lookups import Lookups
 
 EMPTY_HASH = "0" * 32
 """The hash of a configuration without entities, as Kong shows it."""
@@ -19,7 +20,7 @@ IndexName = tuple[str, ...]
 AnIndex = TypeVar("AnIndex", bound=Index)
 
 
-class Configuration:
+class Configuration(Lookups):
     """All entities, by type name and id, in the order they were declared or made.
 
     The tables of types that a change leaves alone are the same objects before and after it.
@@ -80,20 +81,6 @@ class Configuration:
         """The entity with that id (lower case)."""
         return self.of(type_name).get(identifier)
 
-    def find(self, type_name: str, key: str) -> Entity | None:
-        """The entity of a type with that id, or with that value of its endpoint key (name, username, …),
-        where that is unique."""
-        if (found := self.of(type_name).get(key.lower())) is not None:
-            return found
-        kind = ENTITY_TYPES[type_name]
-        if kind.endpoint_key is None or not shape_of(kind).fields[kind.endpoint_key].unique:
-            return None
-        return self.find_unique(type_name, kind.endpoint_key, key)
-
-    def find_unique(self, type_name: str, field: str, value: Any) -> Entity | None:
-        """The entity of a type with that value of a unique field."""
-        return self.find_combination(type_name, (field,), (value,))
-
     def find_combination(
         self, type_name: str, fields: tuple[str, ...], values: tuple[Any, ...]
     ) -> Entity | None:
@@ -102,10 +89,6 @@ class Configuration:
         return self._index(
             type_name, fields, lambda: ByCombination(fields, self.of(type_name).values())
         ).find(values)
-
-    def children(self, type_name: str, parent_type: str, parent_id: str) -> list[Entity]:
-        """The entities of a type that refer to one of another type: the routes of a service. Oldest first."""
-        return self.referring(type_name, CHILDREN[parent_type][type_name], parent_id)
 
     def referring(self, type_name: str, field: str, identifier: str) -> list[Entity]:
         """The entities of a type that refer to an id in that field. Oldest first."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from gateway.entities.catalogue import CHILDREN, ENTITY_TYPES, LISTED_BY
+from gateway.entities.catalogue import ENTITY_TYPES, LISTED_BY
 from gateway.entities.record import Entity, shape_of
 from gateway.store.changes import Changes, EntityId
 from gateway.store.configuration import Configuration
 from gateway.store.indexes import combination_of, referred_to
+from gateway.store.lookups import Lookups
 
 
-class Draft:
+class Draft(Lookups):
     """Reads see what was written before in the same transaction. Knows no rules (see `operations`)."""
 
     def __init__(self, base: Configuration) -> None:
@@ -37,19 +38,6 @@ class Draft:
             return self._changes[key]
         return self.base.of(type_name).get(identifier)
 
-    def find(self, type_name: str, key: str) -> Entity | None:
-        """The entity with that id or that value of its endpoint key, see Configuration.find."""
-        if (found := self.get(type_name, key.lower())) is not None:
-            return found
-        kind = ENTITY_TYPES[type_name]
-        if kind.endpoint_key is None or not shape_of(kind).fields[kind.endpoint_key].unique:
-            return None
-        return self.find_unique(type_name, kind.endpoint_key, key)
-
-    def find_unique(self, type_name: str, field: str, value: Any) -> Entity | None:
-        """The entity with that value of a unique field."""
-        return self.find_combination(type_name, (field,), (value,))
-
     def find_combination(
         self, type_name: str, fields: tuple[str, ...], values: tuple[Any, ...]
     ) -> Entity | None:
@@ -58,10 +46,6 @@ class Draft:
         if values in overlay:
             return overlay[values]
         return self.base.find_combination(type_name, fields, values)
-
-    def children(self, type_name: str, parent_type: str, parent_id: str) -> list[Entity]:
-        """The entities of a type that refer to one of another type."""
-        return self.referring(type_name, CHILDREN[parent_type][type_name], parent_id)
 
     def referring(self, type_name: str, field: str, identifier: str) -> list[Entity]:
         """The entities of a type that refer to an id in that field."""
