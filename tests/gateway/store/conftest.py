@@ -1,6 +1,8 @@
-"""Plugins to try the loading of plugins with; a draft to write to."""
+"""Plugins to try the loading of plugins with; a draft to write to; a declarative file that is written."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from gateway import plugins
 from gateway.store.configuration import Configuration
 from gateway.store.draft import Draft
 from tests.support.example_plugins import EXAMPLES
+from tests.support.written_file import FILE, File
 
 
 @pytest.fixture
@@ -21,3 +24,9 @@ def some_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def draft() -> Draft:
     """A draft on top of nothing."""
     return Draft(Configuration.EMPTY)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    """A declarative file that is written."""
+    return File(tmp_path / "kong.yml", FILE)
