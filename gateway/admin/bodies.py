@@ -32,8 +32,10 @@ CHARSETS = (b"utf-8", b"us-ascii", b"iso-8859-1")
 DEEPEST_VALUE = 64  # arrays and objects within one another; nothing that is configured lies so deep
 SMALL_BODY = 64 * 1024  # bytes of JSON that may be decoded at once
 
-JSON = "application/json"
-YAML_TYPES = ("text/yaml", "application/yaml", "application/x-yaml", "text/x-yaml")
+JSON_BODY = "application/json"
+FORM_BODY = "application/x-www-form-urlencoded"
+MULTIPART_BODY = "multipart/form-data"
+YAML_BODIES = ("text/yaml", "application/yaml", "application/x-yaml", "text/x-yaml")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Body:
 
     @property
     def is_json(self) -> bool:
-        return bool(self.raw) and self.media_type == JSON
+        return bool(self.raw) and self.media_type == JSON_BODY
 
     @property
     def is_large(self) -> bool:
@@ -74,17 +76,17 @@ async def read_body(request: Request, *, yaml: bool = False, limit: int = BODY_L
     media_type = types[0].partition(";")[0].strip().lower() if types else ""
     if not raw:
         return Body(b"", media_type)
-    if media_type == JSON:
+    if media_type == JSON_BODY:
         body = Body(raw, media_type)
         if not body.is_large:
             _ = body.fields  # so that nobody has to think of it
         return body
-    if media_type == "application/x-www-form-urlencoded":
+    if media_type == FORM_BODY:
         pairs = await asyncio.to_thread(form_pairs, raw) if len(raw) >= SMALL_BODY else form_pairs(raw)
         return Body(raw, media_type, pairs)
-    if media_type == "multipart/form-data":
+    if media_type == MULTIPART_BODY:
         return Body(raw, media_type, await multipart_pairs(request, raw))
-    if yaml and media_type in YAML_TYPES:
+    if yaml and media_type in YAML_BODIES:
         return Body(raw, media_type)
     raise ApiError(invalid_media_type())
 

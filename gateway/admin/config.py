@@ -23,12 +23,9 @@ from gateway.store import (
     parse_known_json,
 )
 
-from .bodies import JSON, YAML_TYPES, Body, discard_body, read_body
+from .bodies import FORM_BODY, JSON_BODY, MULTIPART_BODY, YAML_BODIES, Body, discard_body, read_body
 from .descriptions import (
-    FORM_BODY,
-    JSON_BODY,
     MESSAGE,
-    MULTIPART_BODY,
     OBJECT,
     REFUSAL,
     TEXT,
@@ -72,7 +69,7 @@ DESCRIPTIONS = {
             Parameter("flatten_errors", "1: tell errors by entity, too."),
         ),
         body=OBJECT,
-        body_types=(JSON_BODY, FORM_BODY, MULTIPART_BODY, *YAML_TYPES),
+        body_types=(JSON_BODY, FORM_BODY, MULTIPART_BODY, *YAML_BODIES),
     ),
 }
 
@@ -143,15 +140,15 @@ def is_truthy(value: object) -> bool:
 
 def parse_body(body: Body, memory: LoadMemory) -> Parsed:
     """The configuration that a body holds, in any of the ways in which Kong takes it."""
-    if body.media_type == JSON:
+    if body.media_type == JSON_BODY:
         known = parse_known_json(body.raw, left_out=OPTIONS, source=SOURCE, memory=memory)
         if known is not None:
             return known
     config = body.fields.get("config")
     if not body.raw:
         raise ApiError(message_response(400, "expected a declarative configuration"))
-    if body.fields.get("_format_version") or (config is None and body.media_type == JSON):
-        if body.media_type == JSON:
+    if body.fields.get("_format_version") or (config is None and body.media_type == JSON_BODY):
+        if body.media_type == JSON_BODY:
             return parse_declarative_json(
                 body.raw, body.fields, left_out=OPTIONS, source=SOURCE, memory=memory
             )

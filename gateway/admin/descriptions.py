@@ -11,13 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from .responses import JSON_TYPE
+from .bodies import FORM_BODY, JSON_BODY, MULTIPART_BODY
 
 Schema: TypeAlias = Mapping[str, Any]
-
-JSON_BODY = "application/json"
-FORM_BODY = "application/x-www-form-urlencoded"
-MULTIPART_BODY = "multipart/form-data"
 
 TEXT: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
@@ -46,7 +42,7 @@ class Answer:
     @property
     def content_type(self) -> str | None:
         """The media type of the body; None where there is none."""
-        return self.media_type or (JSON_TYPE.partition(";")[0] if self.schema is not None else None)
+        return self.media_type or (JSON_BODY if self.schema is not None else None)
 
 
 @dataclass(frozen=True)

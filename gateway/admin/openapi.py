@@ -16,12 +16,10 @@ from starlette.responses import Response
 from gateway import __version__
 
 from .access import READING
+from .bodies import FORM_BODY, JSON_BODY, MULTIPART_BODY
 from .descriptions import (
-    FORM_BODY,
     INTEGER,
-    JSON_BODY,
     MESSAGE,
-    MULTIPART_BODY,
     OBJECT,
     REFUSAL,
     TEXT,

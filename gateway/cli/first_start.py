@@ -1,9 +1,8 @@
 """What the quick start serves: the example, put into the database at the first start and then left alone."""
 
-from gateway import privileges
 from gateway.cli.config_files import merge, opened_store
+from gateway.cli.lifecycle import prepared_directory
 from gateway.cli.options import fail, warn
-from gateway.run_directory import RunDirectory
 from gateway.settings import Settings
 from gateway.store import parse_declarative
 
@@ -20,17 +19,13 @@ def fill_database(settings: Settings, example: str, backend_port: int, fresh: bo
     database = settings.sqlite_path
     if fresh and settings.database != "sqlite":
         fail("--fresh empties an SQLite database only", f"DATABASE is {settings.database}.")
-    directory = RunDirectory(settings.prefix)
-    running = directory.pid_file.holder()
-    if running:
-        fail(f"Sluicegate is already running in {settings.prefix} (pid {running})")
-    try:
-        directory.prepare(privileges.ids_of_children(settings))
-        if fresh:
+    prepared_directory(settings)
+    if fresh:
+        try:
             for suffix in ("", "-wal", "-shm"):
                 database.with_name(database.name + suffix).unlink(missing_ok=True)
-    except OSError as error:
-        fail(f"cannot use the prefix {settings.prefix}: {error}")
+        except OSError as error:
+            fail(f"cannot remove {database}: {error.strerror}")
     is_known = settings.database == "sqlite" and database.exists()
     with opened_store(settings) as store:
         if not is_known and not len(store.configuration):

@@ -29,17 +29,7 @@ def start(invocation: Invocation, daemon: bool) -> None:
     if daemon:  # in the foreground the master logs them
         warn((*settings.warnings, *privileges.warnings(settings)))
     check_declarative(settings)
-    directory = RunDirectory(settings.prefix)
-    running = directory.pid_file.holder()
-    if running:
-        fail(f"Sluicegate is already running in {settings.prefix} (pid {running})")
-    try:
-        directory.prepare(privileges.ids_of_children(settings))
-    except OSError as error:
-        fail(
-            f"cannot use the prefix {settings.prefix} ({settings.origin('prefix')}): {error.strerror}",
-            "Choose a directory that you may write to with --prefix or GATEWAY_PREFIX.",
-        )
+    directory = prepared_directory(settings)
     if directory.pid_file.content():
         print(f"Removing a pid file whose process is gone: {directory.pid_file.path}", file=sys.stderr)
     command = launch_command(invocation)
@@ -100,6 +90,22 @@ def _start_in_background(command: list[str], settings: Settings) -> None:
             file.seek(before)
             lines += file.read().splitlines()[-30:]
     fail(*lines)
+
+
+def prepared_directory(settings: Settings) -> RunDirectory:
+    """The run directory of a gateway that does not run yet, made if need be; else the command ends."""
+    directory = RunDirectory(settings.prefix)
+    running = directory.pid_file.holder()
+    if running:
+        fail(f"Sluicegate is already running in {settings.prefix} (pid {running})")
+    try:
+        directory.prepare(privileges.ids_of_children(settings))
+    except OSError as error:
+        fail(
+            f"cannot use the prefix {settings.prefix} ({settings.origin('prefix')}): {error.strerror}",
+            "Choose a directory that you may write to with --prefix or GATEWAY_PREFIX.",
+        )
+    return directory
 
 
 def stop(invocation: Invocation) -> None:
