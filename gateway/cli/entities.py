@@ -111,8 +111,9 @@ def names_of_references(admin: "AdminClient", kind: type[Entity], documents: Seq
         wanted.setdefault(field.reference, set()).update(ids)
     found = {}
     for type_name, ids in wanted.items():
-        key = ENTITY_TYPES[type_name].endpoint_key
-        if key is None or not ids:
+        referred_kind = ENTITY_TYPES[type_name]
+        key = referred_kind.endpoint_key
+        if key is None or shape_of(referred_kind).fields[key].encrypted or not ids:
             continue
         collection = admin.collection(type_name)
         referred: Any = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from gateway.client.errors import ClientError
 from gateway.entities.catalogue import ENTITY_TYPES
-from gateway.entities.fields import Reference
+from gateway.entities.fields import Reference, Text
 from gateway.entities.record import Entity, shape_of, to_kong
 from gateway.store.configuration import Configuration
 from gateway.store.draft import unique_combinations
@@ -20,8 +21,6 @@ Selection: TypeAlias = Callable[[Entity], bool]
 """Whether an entity is one of those that this is about."""
 
 STAMPS = ("created_at", "updated_at")
-TELLING = ("name", "username", "custom_id", "target", "group", "prefix")
-"""fields by which people know an entity, as far as it has one of them"""
 
 
 class Action(enum.StrEnum):
@@ -219,8 +218,21 @@ def _values(entity: Entity) -> dict[str, Any]:
 
 def describe(entity: Entity) -> str:
     """An entity in a few words: "service users"."""
-    names = (getattr(entity, field, None) for field in TELLING)
+    names = (getattr(entity, field) for field in _telling(type(entity)))
     return f"{entity.singular} {next(filter(None, names), entity.id)}"
+
+
+@functools.cache
+def _telling(kind: type[Entity]) -> tuple[str, ...]:
+    """The fields by which people know an entity: neither secrets nor what is made up."""
+    shape = shape_of(kind)
+    fields = {name: shape.fields.get(name) for name in ("name", kind.endpoint_key or "", *shape.unique)}
+    fields.update({name: shape.fields[name] for name in kind.cache_key})
+    return tuple(
+        name
+        for name, field in fields.items()
+        if isinstance(field, Text) and not field.auto and not field.encrypted
+    )
 
 
 def _content(entity: Entity) -> str:
