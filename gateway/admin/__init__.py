@@ -1,9 +1,12 @@
-"""The Admin API: Kong's paths, answers and errors over the state of the control process.
+"""The Admin API: Kong's paths, answers and errors over the state of the control process (`app`).
 
-`endpoints` turns path tables into an ASGI application, `paths` finds the endpoint of a path, `responses` has
-Kong's headers and error bodies, `bodies` reads requests.
+`guard` stands before everything: `access` (tokens), `browsers` (other sites' pages), `audit` (what is written
+down). `endpoints` turns path tables into an ASGI application, `paths` finds the endpoint of a path, `bodies`
+reads requests, `responses` has Kong's headers and error bodies.
 
 The endpoints of entities are made from their catalogue: `collections` is the table of paths, `entities` what
-their methods do, `naming` how entities are named in paths, `forms` what form fields mean, `lists` and
-`paging` the pages. Then one module per special endpoint, each with a function that gives its `Endpoint`s.
+their methods do, `naming` how entities are named in paths, `forms` what form fields mean, `entity_form` how one
+is shown, `lists` and `paging` the pages. `kong_schemas` and `json_schemas` make schemas of the same
+declarations; with the `descriptions` beside the handlers (`entity_descriptions`) `openapi` makes its own.
+Then one module per special endpoint, each with a function that gives its `Endpoint`s.
 """
