@@ -5,8 +5,8 @@ down). `endpoints` turns path tables into an ASGI application, `paths` finds the
 reads requests, `responses` has Kong's headers and error bodies.
 
 The endpoints of entities are made from their catalogue: `collections` is the table of paths, `entities` what
-their methods do, `naming` how entities are named in paths, `forms` what form fields mean, `entity_form` how one
-is shown, `lists` and `paging` the pages. `kong_schemas` and `json_schemas` make schemas of the same
-declarations; with the `descriptions` beside the handlers (`entity_descriptions`) `openapi` makes its own.
-Then one module per special endpoint, each with a function that gives its `Endpoint`s.
+their methods do, `naming` how entities are named in paths, `forms` what form fields mean, `entity_form` how
+entities are shown, `lists` and `paging` the pages. `kong_schemas` and `json_schemas` make schemas of the same
+declarations; `openapi` makes its document of them and of the `descriptions` beside the handlers
+(`entity_descriptions`). Then one module per special endpoint, each with a function that gives its `Endpoint`s.
 """
