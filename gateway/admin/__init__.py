@@ -8,5 +8,5 @@ The endpoints of entities are made from their catalogue: `collections` is the ta
 their methods do, `naming` how entities are named in paths, `forms` what form fields mean, `entity_form` how
 entities are shown, `lists` and `paging` the pages. `kong_schemas` and `json_schemas` make schemas of the same
 declarations; `openapi` makes its document of them and of the `descriptions` beside the handlers
-(`entity_descriptions`). Then one module per special endpoint, each with a function that gives its `Endpoint`s.
+(`entity_descriptions`). Then one module per special endpoint, with a function that gives its `Endpoint`s.
 """
