@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support.certificates import self_signed
 from tests.support.curl_lines import Answer, CurlLine
 from tests.support.gateway import Gateway
+from tests.support.stores import WRITABLE_STORES, gateway_on
 
 WALKTHROUGHS = Path(__file__).parents[3] / "shared" / "walkthroughs.md"
 PROXY_PORT, ADMIN_PORT = 8000, 8001  # as the lines have them
@@ -77,16 +78,11 @@ def hosts_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield path
 
 
-@pytest.fixture(params=["sqlite", "file"])
+@pytest.fixture(params=WRITABLE_STORES)
 def gateway(request: pytest.FixtureRequest, hosts_file: Path) -> Iterator[Gateway]:
-    """One that takes writes; both kinds of store that need no server."""
-    more = {"dns_hostsfile": hosts_file}
-    if request.param == "sqlite":
-        with Gateway(database="sqlite", **more) as running:
-            yield running
-    else:
-        with Gateway({"_format_version": "3.0"}, declarative_writable="on", **more) as running:
-            yield running
+    """One that takes writes."""
+    with gateway_on(request.param, dns_hostsfile=hosts_file) as running:
+        yield running
 
 
 def section(letter: str) -> list[CurlLine]:
