@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -228,10 +229,13 @@ def test_a_small_run_with_nginx(tmp_path: Path) -> None:
 @needs_wrk_and_nginx
 def test_an_interrupted_run_ends_what_it_started() -> None:
     started: list[int] = []
+    others = {child.pid for child in psutil.Process().children()}  # servers that tests share
 
     def interrupt(scenario: ScenarioSpec, number: int, lane: str) -> None:
         if number:
-            started.extend(stat.pid for stat in process_tree(os.getpid())[1:])
+            for child in psutil.Process().children():
+                if child.pid not in others:
+                    started.extend(stat.pid for stat in process_tree(child.pid))
             raise KeyboardInterrupt
 
     lane = LaneSpec("nginx-idle", "nginx", Load(connections=2), idle_connections=3)
