@@ -26,6 +26,7 @@ BODY_LIMIT = 10 * 1024 * 1024  # bytes; the default of the setting ADMIN_CLIENT_
 # reads sees the 413 and not a reset connection.
 DISCARD_LIMIT = 256 * 1024 * 1024
 BODY_TIMEOUT = 60.0  # seconds for a whole body: who dawdles must not hold memory for ever
+UNWANTED_BODY_TIMEOUT = 10.0  # seconds for one that nobody reads: its sender may be anybody
 FIELD_LIMIT = 1000
 CHARSETS = (b"utf-8", b"us-ascii", b"iso-8859-1")
 """of multipart forms; some others of Python's make half characters, or take time without end"""
@@ -118,7 +119,7 @@ async def discard_body(request: Request) -> None:
     """Read a body that nobody wants, so that its sender comes to read the answer."""
     size = 0
     with suppress(ClientDisconnect, TimeoutError):
-        async with asyncio.timeout(BODY_TIMEOUT):
+        async with asyncio.timeout(UNWANTED_BODY_TIMEOUT):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > DISCARD_LIMIT:

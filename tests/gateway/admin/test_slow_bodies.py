@@ -75,6 +75,20 @@ def test_a_body_that_does_not_come_ends_with_408(tmp_path: Path, monkeypatch: py
     with_node(tmp_path, test)
 
 
+def test_an_unwanted_body_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "UNWANTED_BODY_TIMEOUT", 0.3)
+    path = tmp_path / "admin.sock"
+    foreign = HEAD.replace(b"\r\n", b"\r\nOrigin: http://elsewhere.example\r\n", 1)
+
+    async def test(node: Node) -> None:
+        async with listening(node, path):
+            assert await status(await send(path, foreign + BODY[:5])) == 403
+
+    with_node(tmp_path, test)
+
+
 def test_few_bodies_are_taken_at_once(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
 
