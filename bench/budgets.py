@@ -1,4 +1,4 @@
-"""The budgets of the design (DESIGN §8) for the scenarios here, judged on medians over the rounds."""
+"""What the gateway must reach in the scenarios here, judged on medians over the rounds."""
 
 from __future__ import annotations
 

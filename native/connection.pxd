@@ -4,7 +4,7 @@
     Exchange    one request and its response; lives from the first byte of a head to the log line
     Upstream    a connection to a peer; in use by one exchange, or idle in its pool
 
-Data flows one way (DESIGN): accept → head → route → connect → send → response head → body → log. The modules are
+Data flows one way: accept → head → route → connect → send → response head → body → log. The modules are
 called in that order: downstream, exchange, routing, request_head, pool, request_flow, response_head, response_flow,
 completion. What must reach back does so through the function pointers in Worker.
 """

@@ -143,7 +143,7 @@ def test_life_in_the_background(commands: Commands) -> None:
 
 
 def test_memory_of_master_and_workers(commands: Commands) -> None:
-    """The limits of DESIGN §8, and none of the control plane's libraries in the data plane."""
+    """The memory budget, and none of the control plane's libraries in the data plane."""
     commands.start()
     state = read_json(commands.directory.state)
     pids = [state["pid"], *(worker["pid"] for worker in state["workers"])]
