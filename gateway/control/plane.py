@@ -273,7 +273,8 @@ class ControlPlane:
             return "exiting"
         if not self.shared.configuration_number:
             return "no configuration available (configuration hash is not initialized)"
-        if self.settings.database == "off" and self.shared.configuration_hash == EMPTY_HASH:
+        takes_writes = self.settings.database != "off" or self.settings.declarative_writable
+        if not takes_writes and self.shared.configuration_hash == EMPTY_HASH:
             return "no configuration available (empty configuration present)"
         serving = (
             worker["configuration_number"]

@@ -260,3 +260,11 @@ def test_expired_credentials_leave_the_file(file: Path) -> None:
         wait_for(lambda: "key: short" not in file.read_text(), what="the credential is removed")
         assert admin(gateway, "GET", "/key-auths/short")[0] == 404
         assert "username: bob" in file.read_text()
+
+
+def test_an_empty_file_is_ready_for_its_first_write(tmp_path: Path) -> None:
+    file = tmp_path / "kong.yml"
+    file.write_text("_format_version: '3.0'\n")
+    with gateway_on(file) as gateway:
+        status, _, body = gateway.call(gateway.status_port, "GET", "/status/ready")
+        assert (status, json.loads(body)) == (200, {"message": "ready"})
