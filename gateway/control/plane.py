@@ -17,7 +17,7 @@ from gateway.snapshot import Resolution
 from gateway.snapshot.target_health import Address
 from gateway.store import EMPTY_HASH, Configuration, EntityJson, LoadMemory
 from gateway.store.errors import StoreUnavailable
-from gateway.store.interface import Operation, Store
+from gateway.store.interface import GivenSecrets, Operation, Store
 from gateway.store.operations import remove_expired
 from gateway.store.read_only import ReadOnlyStore
 from gateway.store.source import DeclarativeSource
@@ -154,7 +154,7 @@ class ControlPlane:
         settings: Settings | None = None,
         *,
         resolve_within: float = FIRST_RESOLUTION,
-        given_secrets: Mapping[str, Mapping[str, Any]] | None = None,
+        given_secrets: GivenSecrets | None = None,
     ) -> bool:
         """Make `configuration` the whole content of a store without a database, and live, with other settings
         when given; `given_secrets` of a declarative text, for a file that holds them so.
@@ -164,11 +164,7 @@ class ControlPlane:
         """
         before = self.store.configuration
         if configuration is not before:
-            if isinstance(self.store, WritableFileStore):
-                replace_all = partial(self.store.replace, configuration, given_secrets)
-            else:
-                replace_all = partial(self.store.replace, configuration)
-            await self._transactions.run(replace_all)
+            await self._transactions.run(partial(self.store.replace, configuration, given_secrets))
         after = self.store.configuration
         try:
             acknowledged = await self._publication.publish(settings, within=resolve_within)

@@ -10,12 +10,15 @@ Every method blocks. The control process calls them from one thread of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from gateway.store.configuration import Configuration
 from gateway.store.draft import Draft
+
+GivenSecrets: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Id -> fields as given, for entities whose secrets were hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,9 @@ class Store(Protocol):
         written, and while the database is down from time to time. It must not block. Ends with close().
         Does nothing where nobody else writes."""
 
-    def replace(self, configuration: Configuration) -> None:
-        """Make this the whole content (POST /config; stores without a database only). Raises
-        StoreUnavailable."""
+    def replace(self, configuration: Configuration, given_secrets: GivenSecrets | None = None) -> None:
+        """Make this the whole content (POST /config; stores without a database only). `given_secrets`: for a
+        store that holds secrets as they were given. Raises StoreUnavailable."""
 
     def close(self) -> None:
         """Let go of everything. Nothing else may be called afterwards."""

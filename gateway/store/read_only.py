@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from gateway.store.configuration import Configuration
 from gateway.store.draft import Draft
 from gateway.store.errors import EntityError, operation_unsupported
-from gateway.store.interface import Operation, Outcome
+from gateway.store.interface import GivenSecrets, Operation, Outcome
 from gateway.store.memory import LoadMemory
 from gateway.store.source import DeclarativeSource
 
@@ -69,8 +69,8 @@ class ReadOnlyStore:
     def follow(self, on_change: Callable[[], None]) -> None:
         """Nobody else writes."""
 
-    def replace(self, configuration: Configuration) -> None:
-        """Make this the configuration, until the next start or reload."""
+    def replace(self, configuration: Configuration, given_secrets: GivenSecrets | None = None) -> None:
+        """Make this the configuration, until the next start or reload; its secrets are hashed."""
         self.configuration = configuration
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from gateway.store.declarative_file import Content, DeclarativeFile
 from gateway.store.documents import decode_text
 from gateway.store.editing.texts import DeclarativeText, Rewriting, differences, read_text
 from gateway.store.errors import FileUnavailable
-from gateway.store.interface import Operation, Outcome, StoreError
+from gateway.store.interface import GivenSecrets, Operation, Outcome, StoreError
 from gateway.store.memory import LoadMemory
 from gateway.store.source import DeclarativeSource
 
@@ -85,11 +85,9 @@ class WritableFileStore:
 
         return self._write(run)
 
-    def replace(
-        self, configuration: Configuration, given_secrets: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
-        """Make this the whole content of the file; what it says already stays as it stands there.
-        `given_secrets`: see `gateway.store.items.Parsed`. Raises FileUnavailable."""
+    def replace(self, configuration: Configuration, given_secrets: GivenSecrets | None = None) -> None:
+        """Make this the whole content of the file; what it says already stays as it stands there. Raises
+        FileUnavailable."""
 
         def run() -> tuple[None, Changes, Secrets]:
             changes = differences(self.configuration, configuration, None)

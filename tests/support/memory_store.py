@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from gateway.store.batches import run_batch
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
-from gateway.store.interface import Operation, Outcome
+from gateway.store.interface import GivenSecrets, Operation, Outcome
 
 
 class MemoryStore:
@@ -47,7 +47,7 @@ class MemoryStore:
     def follow(self, on_change: Callable[[], None]) -> None:
         pass
 
-    def replace(self, configuration: Configuration) -> None:
+    def replace(self, configuration: Configuration, given_secrets: GivenSecrets | None = None) -> None:
         raise AssertionError("a database is not replaced")
 
     def close(self) -> None:

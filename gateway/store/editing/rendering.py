@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
@@ -28,16 +28,6 @@ LONGEST_KEY = 1000
 """characters of a key that stands before its colon in one line (YAML 1.1 §9.1: at most 1024)"""
 
 
-class Style(Protocol):
-    """How a file is written."""
-
-    def block_lines(self, value: Any) -> list[str]:
-        """Lines of a value that is no scalar, from the first column on."""
-
-    def inline(self, value: Any) -> str:
-        """A value in one line."""
-
-
 @dataclass(frozen=True, slots=True)
 class YamlStyle:
     """Block style, indented like the rest of the file."""
@@ -48,6 +38,7 @@ class YamlStyle:
     """Spaces before the dashes of a list in a mapping."""
 
     def block_lines(self, value: Any) -> list[str]:
+        """Lines of a value that is no scalar, from the first column on."""
         lines: list[str] = []
         if isinstance(value, dict):
             for name, below in value.items():
@@ -81,6 +72,7 @@ class YamlStyle:
         return [self.inline(value)]
 
     def inline(self, value: Any) -> str:
+        """A value in one line."""
         if isinstance(value, dict):
             members = (f"{_flow_key(name)}: {self.inline_in_flow(below)}" for name, below in value.items())
             return "{" + ", ".join(members) + "}"

@@ -20,7 +20,7 @@ from gateway.store.batches import run_batch
 from gateway.store.changes import Changes
 from gateway.store.configuration import Configuration
 from gateway.store.errors import StoreUnavailable
-from gateway.store.interface import Operation, Outcome, StoreError
+from gateway.store.interface import GivenSecrets, Operation, Outcome, StoreError
 from gateway.store.sql import change_log, rows
 from gateway.store.sql.change_log import BEGINNING, NewerState, Position
 from gateway.store.sql.database import Database
@@ -290,7 +290,7 @@ class SqlStore:
 
     # --- the rest ---------------------------------------------------------------------------------
 
-    def replace(self, configuration: Configuration) -> None:
+    def replace(self, configuration: Configuration, given_secrets: GivenSecrets | None = None) -> None:
         """A database is changed by operations."""
         raise StoreError("a database cannot be replaced by a declarative configuration")
 
