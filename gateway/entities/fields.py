@@ -66,6 +66,8 @@ class Field:
 
     stands_for: tuple[str, ...] = ()
     """Of a shorthand: the fields that it gives values to."""
+    removed_in: str = ""
+    """Of a shorthand of a plugin's configuration: it is shown, as Kong does up to that version."""
 
     kind: ClassVar[str]
     """The name of the type in Kong's schemas."""
@@ -153,6 +155,7 @@ class Number(Field):
     one_of: tuple[int, ...] = ()
     timestamp: bool = False
     """Seconds since the epoch, with milliseconds as the fraction."""
+    rule: ValueCheck | None = None
 
     kind = "number"
 
@@ -161,7 +164,7 @@ class Number(Field):
             value = int(value)
         if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
             return value, texts.EXPECTED_NUMBER
-        return value, _number_problem(self, value)
+        return value, _number_problem(self, value) or (self.rule(value) if self.rule else None)
 
 
 def _number_problem(field: Integer | Number, value: float) -> str | None:
@@ -259,6 +262,7 @@ class Map(Field):
     _: KW_ONLY
     keys: Field
     values: Field
+    len_min: int = 0
 
     kind = "map"
 
@@ -278,6 +282,8 @@ class Map(Field):
             if problem is not None:
                 return value, problem
             clean[name] = element
+        if len(clean) < self.len_min:
+            return value, texts.length_at_least(self.len_min)
         return clean, None
 
 

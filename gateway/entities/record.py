@@ -46,7 +46,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     record_checks: ClassVar[tuple[RecordCheck, ...]] = ()
     shorthands: ClassVar[Mapping[str, Field]] = {}
     """What may be written beside the fields and stands for others (`url` of a service) or for other entities
-    (`snis` of a certificate). Some are shown, see `gateway.admin.entity_form`."""
+    (`snis` of a certificate). Some are shown, see `gateway.admin.entity_form`. Those of the configuration of
+    a plugin stand for one field each, see `gateway.entities.shorthands`."""
+
+    def problem(self) -> str | None:
+        """What is wrong with a record whose fields are all right. Of an entity's fields and of plugins'
+        configurations; entities themselves have `record_checks`."""
+        return None
 
 
 Identifier = Annotated[str, Text("The UUID that identifies the entity.", uuid=True, auto=True)]
@@ -163,6 +169,7 @@ class Shape:
         self.foreign = {name: field for name, field in self.fields.items() if isinstance(field, Foreign)}
         self.unique = tuple(name for name, field in self.fields.items() if field.unique)
         self.automatic = tuple(name for name, field in self.fields.items() if field.auto)
+        self.groups = {name: field.record for name, field in self.fields.items() if isinstance(field, Group)}
         self.extensions = tuple(name for name, field in self.fields.items() if field.extension)
         self.checks = record.record_checks
 
@@ -271,7 +278,8 @@ class Group(Field):
         clean, errors = shape_of(self.record).check(value)
         if errors:
             return value, errors
-        return self.record(**clean), None
+        record = self.record(**clean)
+        return record, record.problem()
 
 
 def check_entity(kind: type[Entity], values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Any, Errors]]:
@@ -290,7 +298,15 @@ def random_key() -> str:
 def to_kong(entity: Record) -> dict[str, Any]:
     """The Admin API's form of an entity: every field of its schema, null where it has no value."""
     form: dict[str, Any] = msgspec.to_builtins(entity)
-    for name in shape_of(type(entity)).extensions:
+    _drop_unset_extensions(type(entity), form)
+    return form
+
+
+def _drop_unset_extensions(record: type[Record], form: dict[str, Any]) -> None:
+    shape = shape_of(record)
+    for name in shape.extensions:
         if form[name] is None:
             del form[name]
-    return form
+    for name, inner in shape.groups.items():
+        if form[name] is not None:
+            _drop_unset_extensions(inner, form[name])

@@ -48,6 +48,17 @@ class OnlyOneOrNoneOf:
 
 
 @dataclass(frozen=True)
+class OnlyOneOf:
+    """Exactly one of the fields has a value."""
+
+    fields: tuple[str, ...]
+
+    def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
+        if sum(is_set(values.get(name)) for name in self.fields) != 1:
+            add_entity_error(errors, texts.only_one_of(self.fields))
+
+
+@dataclass(frozen=True)
 class AllOrNoneOf:
     """All of the fields have a value, or none has."""
 
@@ -76,7 +87,8 @@ class Conditional:
 
     if_field: str
     _: KW_ONLY
-    if_equal: str | None = None
+    if_equal: str | bool | None = None
+    if_greater_than: float | None = None
     if_match: str = ""
     """A Lua pattern (see `lua_patterns`)."""
     if_one_of: tuple[str, ...] = ()
@@ -85,6 +97,8 @@ class Conditional:
     then_null: bool = False
     then_required: bool = False
     then_one_of: tuple[str, ...] = ()
+    then_contains: str = ""
+    """An element that the array has."""
     then_rule: ValueCheck | None = None
 
     def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
@@ -98,6 +112,8 @@ class Conditional:
     def _applies(self, value: object) -> bool:
         if self.if_equal is not None:
             return value == self.if_equal
+        if self.if_greater_than is not None:
+            return isinstance(value, int | float) and value > self.if_greater_than
         if self.if_match:
             return isinstance(value, str) and compiled(self.if_match).search(value) is not None
         if self.if_one_of:
@@ -105,6 +121,8 @@ class Conditional:
         return value not in self.if_not_one_of
 
     def _problem(self, value: Any) -> str | None:
+        if self.then_contains:
+            return None if self.then_contains in (value or ()) else texts.contains(self.then_contains)
         if value is None:
             return texts.REQUIRED if self.then_required else None
         if self.then_null:

@@ -54,6 +54,11 @@ def not_one_of(options: Iterable[object]) -> str:
     return "must not be one of: " + ", ".join(map(str, options))
 
 
+def contains(element: str) -> str:
+    """`expected to contain: exp`."""
+    return f"expected to contain: {element}"
+
+
 def starts_with(prefix: str) -> str:
     """`should start with: /`."""
     return f"should start with: {prefix}"
@@ -72,6 +77,11 @@ def quoted(words: Iterable[str]) -> str:
 def at_least_one_of(names: Iterable[str]) -> str:
     """Of a check over several fields of an entity."""
     return f"at least one of these fields must be non-empty: {quoted(names)}"
+
+
+def only_one_of(names: Iterable[str]) -> str:
+    """Of a check over several fields of an entity."""
+    return f"exactly one of these fields must be non-empty: {quoted(names)}"
 
 
 def only_one_or_none_of(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from gateway.entities.hosts import INVALID_PORT, HostKind, InvalidHost, parse_ho
 PATH_CHARACTERS = re.compile(r"/[0-9A-Za-z.\-_~/%:@!$&'()*+,;=]*")
 BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 PEM_BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,64})-----")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 PEM_LINE = re.compile(r"[A-Za-z0-9+/=]*|[A-Za-z\-]+: .*")
 
 
@@ -46,6 +47,32 @@ cookie_name_problem = PatternRule(
     r"[!#$%&'*+\-.0-9A-Z\^_`a-z|~]+",
     "Invalid cookie name '{}', should be a valid HTTP token (see RFC 2616)",
 )
+
+
+def control_character_problem(text: str) -> str | None:
+    """Texts that become part of a header: what ends a line, or is not to be seen, is nothing for them."""
+    return "must not contain control characters" if CONTROL_CHARACTER.search(text) else None
+
+
+def status_problem(status: float) -> str | None:
+    """A status that an answer can have (RFC 9110 §15)."""
+    if 100 <= status <= 599 and status == int(status):
+        return None
+    return "expected an integer between 100 and 599"
+
+
+def url_problem(url: str) -> str | None:
+    """An absolute http(s) URL."""
+    if problem := control_character_problem(url):
+        return problem
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as problem:
+        return f"could not parse url. {problem}"
+    if not host:
+        return "missing host in url"
+    return None if parts.scheme.lower() in ("http", "https") else "must be an http or https url"
 
 
 def host_problem(host: str) -> str | None:

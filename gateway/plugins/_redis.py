@@ -1,0 +1,96 @@
+"""Where a plugin's Redis is: the record `redis` of a configuration, and its old flat fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from gateway.entities.fields import Array, Boolean, Field, Integer, Text
+from gateway.entities.record import Group, Record, shape_of
+from gateway.entities.record_checks import Conditional
+from gateway.entities.value_checks import server_name_problem
+
+LONGEST_TIMEOUT = 2**31 - 2
+HOST_RULE = None
+PORT = Integer("Its port.", between=(0, 65535))
+
+
+class Node(Record, frozen=True, kw_only=True):
+    """One of several Redis servers, or sentinels."""
+
+    host: Annotated[str, Text("The host.", required=True)]
+    port: Annotated[int, PORT] = 6379
+
+
+class Redis(Record, frozen=True, kw_only=True):
+    """A Redis server, or a group of them."""
+
+    host: Annotated[str | None, Text("The host.")] = None
+    port: Annotated[int | None, PORT] = 6379
+    timeout: Annotated[
+        int | None, Integer("Milliseconds to connect, send and receive in.", between=(0, LONGEST_TIMEOUT))
+    ] = 2000
+    username: Annotated[str | None, Text("The user.", referenceable=True)] = None
+    password: Annotated[str | None, Text("The password.", referenceable=True, encrypted=True)] = None
+    database: Annotated[int | None, Integer("The number of the database.")] = 0
+    ssl: Annotated[bool | None, Boolean("Whether to use TLS.", required=False)] = False
+    ssl_verify: Annotated[
+        bool | None, Boolean("Whether the server's certificate must be trusted.", required=False)
+    ] = False
+    server_name: Annotated[
+        str | None,
+        Text("The server name (SNI) to ask for.", required=False, rule=server_name_problem),
+    ] = None
+    sentinel_master: Annotated[
+        str | None, Text("The name of the group that the sentinels watch.", extension=True)
+    ] = None
+    sentinel_nodes: Annotated[
+        list[Node] | None,
+        Array("The sentinels, instead of `host`.", elements=Group("One.", record=Node), extension=True),
+    ] = None
+    sentinel_username: Annotated[
+        str | None, Text("The user of the sentinels.", referenceable=True, extension=True)
+    ] = None
+    sentinel_password: Annotated[
+        str | None,
+        Text("The password of the sentinels.", referenceable=True, encrypted=True, extension=True),
+    ] = None
+    cluster_nodes: Annotated[
+        list[Node] | None,
+        Array(
+            "Some servers of a cluster, instead of `host`.",
+            elements=Group("One.", record=Node),
+            extension=True,
+        ),
+    ] = None
+
+
+REDIS = Group("The Redis server of the policy `redis`.", required=True, record=Redis)
+POLICIES = ("local", "cluster", "redis")
+WITHOUT_DATABASE = ("local", "redis")
+
+
+def _flat(name: str, kind: type[Text] | type[Integer] | type[Boolean]) -> Field:
+    return kind(shape_of(Redis).fields[name].doc, stands_for=(f"redis.{name}",), removed_in="4.0")
+
+
+FLAT_FIELDS: Mapping[str, Field] = {
+    "redis_host": _flat("host", Text),
+    "redis_port": _flat("port", Integer),
+    "redis_password": _flat("password", Text),
+    "redis_username": _flat("username", Text),
+    "redis_ssl": _flat("ssl", Boolean),
+    "redis_ssl_verify": _flat("ssl_verify", Boolean),
+    "redis_server_name": _flat("server_name", Text),
+    "redis_timeout": _flat("timeout", Integer),
+    "redis_database": _flat("database", Integer),
+}
+"""`redis_host` for `redis.host` …: accepted and shown, as Kong does up to 4.0."""
+
+
+def redis_checks() -> tuple[Conditional, ...]:
+    """With the policy `redis` it must be known where that is."""
+    return tuple(
+        Conditional("config.policy", if_equal="redis", then_field=f"config.redis.{name}", then_required=True)
+        for name in ("host", "port", "timeout")
+    )

@@ -1,0 +1,65 @@
+"""response-ratelimiting: limits on what upstreams say that their responses cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from gateway.entities.fields import Boolean, Field, Map, Text
+from gateway.entities.record import Group, Record, RecordCheck
+from gateway.entities.record_checks import AtLeastOneOf
+from gateway.entities.value_checks import header_name_problem
+from gateway.plugins import PluginDefinition
+
+from ._limits import PERIODS, Limits
+from ._redis import FLAT_FIELDS, POLICIES, REDIS, Redis, redis_checks
+
+
+class NamedLimits(Limits, frozen=True, kw_only=True):
+    """The limits of one of the things that are counted."""
+
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (AtLeastOneOf(PERIODS),)
+
+
+class ResponseRateLimitingConfig(Record, frozen=True, kw_only=True):
+    """The limits, whose responses are counted together, and where they are counted."""
+
+    shorthands: ClassVar[Mapping[str, Field]] = FLAT_FIELDS
+
+    header_name: Annotated[
+        str | None, Text("The response header that tells the costs.", rule=header_name_problem)
+    ] = "x-kong-limit"
+    limit_by: Annotated[
+        str | None,
+        Text(
+            "What requests have in common that are counted together.", one_of=("consumer", "credential", "ip")
+        ),
+    ] = "consumer"
+    policy: Annotated[str | None, Text("Where costs are counted.", one_of=POLICIES)] = "local"
+    fault_tolerant: Annotated[
+        bool, Boolean("Whether requests pass when nothing can be counted.", required=True)
+    ] = True
+    redis: Annotated[Redis, REDIS] = msgspec.field(default_factory=Redis)
+    block_on_first_violation: Annotated[
+        bool, Boolean("Whether a request is refused when any of the limits is reached.", required=True)
+    ] = False
+    hide_client_headers: Annotated[
+        bool, Boolean("Whether clients are not told their limits.", required=True)
+    ] = False
+    limits: Annotated[
+        dict[str, NamedLimits],
+        Map(
+            "The limits by name.",
+            required=True,
+            len_min=1,
+            keys=Text("A name, as in the header.", rule=header_name_problem),
+            values=Group("Its limits.", required=True, record=NamedLimits),
+        ),
+    ]
+
+
+PLUGIN = PluginDefinition(
+    "response-ratelimiting", ResponseRateLimitingConfig, priority=900, checks=redis_checks()
+)
