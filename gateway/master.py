@@ -159,7 +159,12 @@ class Master:
             raise StartError(str(error)) from None
         limit = min(MAX_WORKERS, max(16, 4 * workers))
         try:
-            self.shared = SharedState.create(limit, settings.mem_cache_size, settings.rate_limit_table_size)
+            self.shared = SharedState.create(
+                limit,
+                settings.mem_cache_size,
+                settings.rate_limit_table_size,
+                settings.jwt_cache_size,
+            )
             self._notify_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(limit)]
         except OSError as error:
             sockets.close()

@@ -14,6 +14,7 @@ cdef enum:
     CODE_SLOTS = 24              # (status, source) pairs counted per route; the last one is "other"
     KONG_BUCKETS = 18            # 17 bounds and +Inf
     LATENCY_BUCKETS = 14         # 13 bounds and +Inf
+    CONSUMER_SLOTS = 32768       # a power of two: what a worker counts by consumer
 
 # Written by the control process (publication) and the master (the rest).
 ctypedef struct ControlWords:
@@ -31,7 +32,9 @@ ctypedef struct ControlWords:
     uint64_t control_restarts, worker_restarts
     uint64_t cache_offset, cache_size
     uint64_t limiter_offset, limiter_size
-    uint64_t reserved[7]
+    uint64_t token_cache_offset, token_cache_size
+    uint64_t token_cache_seed        # a secret of this gateway: nobody outside can choose what its hashes are
+    uint64_t reserved[4]
 
 cpdef enum WorkerState:
     WORKER_FREE = 0
@@ -39,10 +42,13 @@ cpdef enum WorkerState:
     WORKER_SERVING = 2
     WORKER_DRAINING = 3
 
+cdef enum:
+    BY_CONSUMER = 2                  # in CodeCount.source: requests that have a ConsumerCount as well
+
 # A pair of status and source with its count; code 0 = free.
 ctypedef struct CodeCount:
     uint32_t code
-    uint32_t source                  # 0 service, 1 kong
+    uint32_t source                  # 0 service, 1 kong; BY_CONSUMER added
     uint64_t count
 
 # What every request of a route writes comes first: with many routes each cache line counts. 832 bytes, 13 lines.
@@ -54,7 +60,23 @@ ctypedef struct RouteMetrics:
     uint64_t kong_latency[KONG_BUCKETS]          # not cumulative; the last is +Inf
     uint64_t upstream_latency[LATENCY_BUCKETS]
     uint64_t request_latency[LATENCY_BUCKETS]
-    uint64_t padding[4]
+    uint64_t consumer_ingress_bytes, consumer_egress_bytes    # of requests that are BY_CONSUMER; not in those above
+    uint64_t padding[2]
+
+# Requests of one consumer on one route with one outcome, see consumer_counts.pxd. One cache line.
+ctypedef struct ConsumerCount:
+    uint64_t version                 # 0: never used; odd: being given to somebody else
+    uint64_t retired                 # the control process's word: the version of which nobody wants the numbers any more
+    uint64_t consumer_hash           # ConsumerRecord.id_hash
+    uint64_t route_hash              # XXH64 of the route's id
+    uint64_t outcome                 # status * 2 + source
+    uint64_t requests, ingress_bytes, egress_bytes
+
+ctypedef struct ConsumerTable:
+    uint64_t used                    # slots in use
+    uint64_t overflows               # requests that found none: counted with their route only
+    uint64_t reserved[6]
+    ConsumerCount slots[CONSUMER_SLOTS]
 
 # One per worker. The loop thread writes counters, gauges, the heartbeat and what is in use; the worker's main thread
 # snapshots_mapped and, before the loop starts, the gauges; the master pid, state and generation around the life of the
@@ -80,11 +102,18 @@ ctypedef struct WorkerBlock:
     uint64_t timeouts
     uint64_t log_lines_dropped
     uint64_t regex_limits
+    uint64_t plugin_timeouts         # requests that waited longer for the plugin thread than their plugin allows
+    uint64_t plugin_failures         # jobs whose handler raised an exception
+    uint64_t jobs_dropped            # not done: too many were waiting
+    uint64_t token_cache_hits        # tokens that were known to be good
+    uint64_t token_cache_misses      # tokens that went to the plugin thread
     uint64_t loop_rounds
-    uint64_t reserved[20]            # so that the routes begin on a cache line
+    uint64_t reserved[15]            # so that the routes begin on a cache line
     RouteMetrics routes[ROUTE_METRIC_SLOTS]
+    ConsumerTable consumers
 
-# The mapping: ControlWords, then worker_limit blocks (page aligned), then the cache and limiter regions.
+# The mapping: ControlWords, then worker_limit blocks (page aligned), then the regions of cache, limiter and
+# token cache.
 cdef inline ControlWords* shared_control(void* base) noexcept nogil:
     return <ControlWords*> base
 

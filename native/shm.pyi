@@ -3,6 +3,8 @@ from typing import TypedDict
 
 MAX_WORKERS: int
 ROUTE_METRIC_SLOTS: int
+CONSUMER_SLOTS: int
+BY_CONSUMER: int
 IDENTITY_WORDS: tuple[str, ...]
 GAUGE_WORDS: tuple[str, ...]
 COUNTER_WORDS: tuple[str, ...]
@@ -17,6 +19,8 @@ class WorkerState(IntEnum):
 class RouteMetrics(TypedDict):
     ingress_bytes: int
     egress_bytes: int
+    consumer_ingress_bytes: int
+    consumer_egress_bytes: int
     kong_latency: list[int]
     kong_latency_sum_ms: int
     upstream_latency: list[int]
@@ -33,7 +37,9 @@ class SharedState:
     control_restarts: int
     worker_restarts: int
     @classmethod
-    def create(cls, worker_limit: int = 64, cache_bytes: int = 0, limiter_bytes: int = 0) -> SharedState: ...
+    def create(
+        cls, worker_limit: int = 64, cache_bytes: int = 0, limiter_bytes: int = 0, token_cache_bytes: int = 0
+    ) -> SharedState: ...
     @property
     def configuration_number(self) -> int: ...
     @property

@@ -6,6 +6,7 @@ nothing here may clear or walk through a whole block.
 """
 
 import mmap
+import os
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer, Py_buffer
 from libc.stdint cimport uint32_t, uint64_t
@@ -30,6 +31,8 @@ cdef enum:
 # The limits of the header, for Python code (they are compile-time constants for Cython code).
 globals()["MAX_WORKERS"] = MAX_WORKERS
 globals()["ROUTE_METRIC_SLOTS"] = ROUTE_METRIC_SLOTS
+globals()["CONSUMER_SLOTS"] = CONSUMER_SLOTS
+globals()["BY_CONSUMER"] = BY_CONSUMER
 # What route_metrics() returns; shm.pyi says what is in it.
 globals()["RouteMetrics"] = dict
 
@@ -56,7 +59,8 @@ GAUGE_WORDS = (                      # true of a living worker only
 COUNTER_WORDS = (                    # survive a restart of the worker
     "connections_accepted", "connections_handled", "connections_dropped", "requests_total",
     "upstream_connects", "upstream_reuses", "upstream_retries", "upstream_failures",
-    "accept_pauses", "bad_requests", "timeouts", "log_lines_dropped", "regex_limits", "loop_rounds",
+    "accept_pauses", "bad_requests", "timeouts", "log_lines_dropped", "regex_limits",
+    "plugin_timeouts", "plugin_failures", "jobs_dropped", "token_cache_hits", "token_cache_misses", "loop_rounds",
 )
 WORDS = IDENTITY_WORDS + GAUGE_WORDS + COUNTER_WORDS
 
@@ -103,20 +107,22 @@ cdef class SharedState:
         raise TypeError("use SharedState.create()")
 
     @classmethod
-    def create(cls, worker_limit=64, cache_bytes=0, limiter_bytes=0):
-        """Map memory for `worker_limit` workers (1..MAX_WORKERS), a cache and a limiter region (bytes, page aligned).
+    def create(cls, worker_limit=64, cache_bytes=0, limiter_bytes=0, token_cache_bytes=0):
+        """Map memory for `worker_limit` workers (1..MAX_WORKERS), regions for cache, limiter and token cache
+        (bytes, page aligned).
 
         Raises ValueError for a limit out of range, OSError when the mapping is refused.
         """
         if not 1 <= worker_limit <= MAX_WORKERS:
             raise ValueError(f"worker_limit {worker_limit} is not in 1..{MAX_WORKERS}")
-        if cache_bytes < 0 or limiter_bytes < 0:
+        if cache_bytes < 0 or limiter_bytes < 0 or token_cache_bytes < 0:
             raise ValueError("a region cannot have a negative size")
         cdef uint64_t cache_size = page_aligned(cache_bytes)
         cdef uint64_t limiter_size = page_aligned(limiter_bytes)
+        cdef uint64_t token_cache_size = page_aligned(token_cache_bytes)
         cdef uint64_t blocks = <uint64_t> worker_limit * page_aligned(sizeof(WorkerBlock))
         cdef uint64_t cache_offset = page_aligned(sizeof(ControlWords)) + blocks
-        cdef uint64_t size = cache_offset + cache_size + limiter_size
+        cdef uint64_t size = cache_offset + cache_size + limiter_size + token_cache_size
         mapping = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
 
         cdef SharedState self = SharedState.__new__(SharedState)
@@ -136,6 +142,9 @@ cdef class SharedState:
         control.cache_size = cache_size
         control.limiter_offset = cache_offset + cache_size
         control.limiter_size = limiter_size
+        control.token_cache_offset = cache_offset + cache_size + limiter_size
+        control.token_cache_size = token_cache_size
+        control.token_cache_seed = int.from_bytes(os.urandom(8), "little")
         shm_store(&control.magic, SHARED_MAGIC)
         return self
 
@@ -241,7 +250,8 @@ cdef class SharedState:
         """The metrics of a route summed over all workers; None when no worker has counted anything in this slot.
 
         Latency lists are counts per bucket (not cumulative, last one +Inf), sums are milliseconds, `codes` maps
-        (status, source) to a count; the status of what found no place in the table is 0.
+        (status, source) to a count; the status of what found no place in the table is 0. Of requests that are counted
+        by consumer, too, the source is higher by BY_CONSUMER, and bytes stand apart.
         """
         if not 0 <= slot < ROUTE_METRIC_SLOTS:
             raise IndexError(f"no route metric slot {slot}")
@@ -261,6 +271,8 @@ cdef class SharedState:
             metrics = &shared_worker(self.base, index).routes[<uint32_t> slot]
             seen |= add_words(&total.ingress_bytes, &metrics.ingress_bytes, 1)
             seen |= add_words(&total.egress_bytes, &metrics.egress_bytes, 1)
+            seen |= add_words(&total.consumer_ingress_bytes, &metrics.consumer_ingress_bytes, 1)
+            seen |= add_words(&total.consumer_egress_bytes, &metrics.consumer_egress_bytes, 1)
             seen |= add_words(&total.kong_latency_sum_ms, &metrics.kong_latency_sum_ms, 1)
             seen |= add_words(&total.upstream_latency_sum_ms, &metrics.upstream_latency_sum_ms, 1)
             seen |= add_words(&total.request_latency_sum_ms, &metrics.request_latency_sum_ms, 1)
@@ -278,6 +290,8 @@ cdef class SharedState:
         return {
             "ingress_bytes": total.ingress_bytes,
             "egress_bytes": total.egress_bytes,
+            "consumer_ingress_bytes": total.consumer_ingress_bytes,
+            "consumer_egress_bytes": total.consumer_egress_bytes,
             "kong_latency": summed(total.kong_latency, KONG_BUCKETS),
             "kong_latency_sum_ms": total.kong_latency_sum_ms,
             "upstream_latency": summed(total.upstream_latency, LATENCY_BUCKETS),
@@ -297,6 +311,8 @@ cdef class SharedState:
         cdef uint32_t at
         target.ingress_bytes = metrics["ingress_bytes"]
         target.egress_bytes = metrics["egress_bytes"]
+        target.consumer_ingress_bytes = metrics["consumer_ingress_bytes"]
+        target.consumer_egress_bytes = metrics["consumer_egress_bytes"]
         target.kong_latency_sum_ms = metrics["kong_latency_sum_ms"]
         target.upstream_latency_sum_ms = metrics["upstream_latency_sum_ms"]
         target.request_latency_sum_ms = metrics["request_latency_sum_ms"]

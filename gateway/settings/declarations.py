@@ -294,6 +294,12 @@ class Settings:
     rate_limit_table_size: int = setting(
         size(1 << 16, 1 << 34), "12m", Scope.RESTART, "Shared memory for the counters of rate limits"
     )
+    jwt_cache_size: int = setting(
+        size(0, 1 << 34),
+        "32m",
+        Scope.RESTART,
+        "Shared memory for JSON Web Tokens that have been verified, so that they need not be again; 0: none",
+    )
 
     # --- clients
     client_max_body_size: int = setting(
@@ -309,6 +315,12 @@ class Settings:
         Scope.LIVE,
         "Request bodies up to this size are held so that they can be sent again; at most 64k",
         kong=_nginx("client_body_buffer_size"),
+    )
+    plugin_body_limit: int = setting(
+        size(0, 64 << 20),
+        "1m",
+        Scope.LIVE,
+        "Bodies of requests and responses up to this size can be read and changed by plugins",
     )
     client_max_request_line: int = setting(
         size(512, 32 << 10), "8k", Scope.LIVE, "Longest request line, more is answered 414"

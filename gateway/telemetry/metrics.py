@@ -124,6 +124,12 @@ WORKER_COUNTERS = {
     "regex_limits": Metric(
         "sluicegate_regex_limits_total", "counter", "Route regexes that ran into their match limit"
     ),
+    "token_cache_hits": Metric(
+        "sluicegate_jwt_cache_hits_total", "counter", "JSON Web Tokens that were known from an earlier request"
+    ),
+    "token_cache_misses": Metric(
+        "sluicegate_jwt_cache_misses_total", "counter", "JSON Web Tokens that the plugin thread had to verify"
+    ),
 }
 WORKER_GAUGES = {
     "upstream_active": Metric(
