@@ -24,6 +24,7 @@ from native.downstream cimport (
 )
 from native.exchange cimport begin_exchange, refuse_exchange
 from native.identities cimport identities_verify
+from native.jobs cimport job_queue_of, jobs_clear, jobs_collect, jobs_init, jobs_outside, jobs_wake
 from native.log cimport log_writer_run, ring_free, ring_init, update_time_texts, wake_log_writer
 from native.loop cimport (
     Endpoint,
@@ -171,6 +172,7 @@ cdef void on_round_end(void* context) noexcept nogil:
     if worker.phase == PHASE_DRAINING and worker.connection_count == 0:
         worker.loop.stop = 1
     update_time_texts(worker)
+    jobs_wake(worker)
     wake_log_writer(worker)
     worker.block.heartbeat = worker.loop.now_ms
     worker.block.upstream_idle = worker.idle_upstreams
@@ -182,6 +184,7 @@ cdef void on_wakeup(Endpoint* endpoint) noexcept nogil:
     endpoint.readable = 0
     if read(endpoint.fd, &ignored, 8) < 0:
         return
+    jobs_collect(<Worker*> endpoint.owner)
 
 
 cdef void close_everything(Worker* worker) noexcept nogil:
@@ -195,6 +198,7 @@ cdef void close_everything(Worker* worker) noexcept nogil:
     pools_clear(worker)
     free_closed_clients(worker)
     free_closed_upstreams(worker)
+    jobs_wake(worker)
     wake_log_writer(worker)
 
 
@@ -239,6 +243,9 @@ cdef class DataPlane:
         worker.wakeup.on_ready = on_wakeup
         worker.wakeup.owner = worker
         loop_add_listener(&worker.loop, &worker.wakeup, False)
+        result = jobs_init(worker)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
         worker.loop.round_context = worker
         worker.loop.on_round_end = on_round_end
         worker.begin_exchange = begin_exchange
@@ -289,6 +296,7 @@ cdef class DataPlane:
             loop_close(&self.worker.loop)
             close(self.worker.wakeup.fd)
             close(self.worker.log_wakeup_fd)
+        jobs_clear(self.worker)
         buffer_stock_clear(&self.worker.buffers)
         slab_clear(&self.worker.downstreams)
         slab_clear(&self.worker.exchanges)
@@ -406,6 +414,15 @@ cdef class DataPlane:
             STORE_BYTE(&self.worker.log_finished, 1)
             if write(self.worker.log_wakeup_fd, &one, 8) < 0:
                 pass                                     # the counter is full: the log writer is awake anyway
+
+    def job_queue(self):
+        """What the plugin thread takes its work from; see native.jobs. It keeps this object alive."""
+        return job_queue_of(self.worker, self)
+
+    def jobs_at_end(self):
+        """After run() has returned: take back what the plugin thread has done since. How many jobs it still has."""
+        jobs_collect(self.worker)
+        return jobs_outside(self.worker)
 
     def left_in_use(self):
         """What run() has not given back, by kind; all zero unless something leaks. Call it after run() has returned."""

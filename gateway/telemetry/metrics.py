@@ -124,6 +124,19 @@ WORKER_COUNTERS = {
     "regex_limits": Metric(
         "sluicegate_regex_limits_total", "counter", "Route regexes that ran into their match limit"
     ),
+    "plugin_timeouts": Metric(
+        "sluicegate_plugin_timeouts_total",
+        "counter",
+        "Requests that waited longer for the plugin thread than their plugin allows",
+    ),
+    "plugin_failures": Metric(
+        "sluicegate_plugin_failures_total", "counter", "Work on the plugin thread that ended with an exception"
+    ),
+    "jobs_dropped": Metric(
+        "sluicegate_plugin_jobs_dropped_total",
+        "counter",
+        "Work for the plugin thread that was dropped because too much was waiting",
+    ),
     "token_cache_hits": Metric(
         "sluicegate_jwt_cache_hits_total", "counter", "JSON Web Tokens that were known from an earlier request"
     ),
