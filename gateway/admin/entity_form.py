@@ -8,6 +8,7 @@ from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.child_names import ChildNames
 from gateway.entities.expiry import Expiring, time_left
 from gateway.entities.record import Entity, to_kong
+from gateway.entities.shorthands import with_shorthands
 from gateway.store.lookups import Lookups
 
 
@@ -23,6 +24,9 @@ def admin_form(entity: Entity, entities: Lookups, now: float) -> dict[str, Any]:
             assert key is not None
             children = entities.children(field.type_name, entity.type_name, entity.id)
             form[name] = sorted(getattr(child, key) for child in children)
+    for name, value in form.items():
+        if isinstance(value, dict) and (record := type(entity).record_of(name, form)) is not None:
+            form[name] = with_shorthands(record, value)
     if isinstance(entity, Expiring):
         form.pop("expires_at", None)
         form["ttl"] = time_left(entity, now)

@@ -14,7 +14,14 @@ import msgspec
 from gateway.entities.fields import Anything, Array, Field, Foreign, Integer, Map, Number, Set, Text
 from gateway.entities.plugins import Plugin
 from gateway.entities.record import Entity, Group, Record, RecordCheck, shape_of
-from gateway.entities.record_checks import AllOrNoneOf, AtLeastOneOf, Conditional, Distinct, OnlyOneOrNoneOf
+from gateway.entities.record_checks import (
+    AllOrNoneOf,
+    AtLeastOneOf,
+    Conditional,
+    Distinct,
+    OnlyOneOf,
+    OnlyOneOrNoneOf,
+)
 from gateway.entities.vaults import BUILT_IN as VAULTS
 from gateway.plugins import PluginDefinition
 
@@ -33,19 +40,36 @@ def entity_schema(kind: type[Entity]) -> Attributes:
 def plugin_schema(definition: PluginDefinition) -> Attributes:
     """What `/schemas/plugins/{name}` shows: the fields in which the plugin differs from others."""
     general = shape_of(Plugin).foreign
-    fields: list[Attributes] = [
-        {"config": group_attributes(Group("", required=True, record=definition.config))}
-    ]
+    config = group_attributes(Group("", required=True, record=definition.config))
+    config.pop("shorthand_fields", None)
+    shown = {name: field for name, field in definition.config.shorthands.items() if field.removed_in}
+    if shown:
+        config["shorthand_fields"] = [
+            {name: deprecated_attributes(definition.name, name, field)} for name, field in shown.items()
+        ]
+    fields: list[Attributes] = [{"config": config}]
     for name in ("route", "service", "consumer"):
         if name not in definition.scopes:
             reference = general[name].reference
             fields.append({name: {"type": Foreign.kind, "reference": reference, "eq": None}})
-    protocols = list(definition.protocols)
-    elements = {"type": "string", "required": True, "one_of": protocols}
-    fields.append(
-        {"protocols": {"type": "set", "required": True, "elements": elements, "default": protocols}}
-    )
+    options = list(definition.allowed_protocols or definition.protocols)
+    elements = {"type": "string", "required": True, "one_of": options}
+    default = list(definition.protocols)
+    fields.append({"protocols": {"type": "set", "required": True, "elements": elements, "default": default}})
     return {"fields": fields, "entity_checks": shown_checks(definition.checks)}
+
+
+def deprecated_attributes(plugin: str, name: str, field: Field) -> Attributes:
+    """What the schema of a plugin shows of an old name of a field."""
+    (path,) = field.stands_for
+    return {
+        "type": field.kind,
+        "deprecation": {
+            "message": f"{plugin}: config.{name} is deprecated, please use config.{path} instead",
+            "removal_in_version": field.removed_in,
+            "replaced_with": [{"path": path.split(".")}],
+        },
+    }
 
 
 def plugin_config_schema(definition: PluginDefinition) -> Attributes:
@@ -110,7 +134,8 @@ def kind_attributes(field: Field) -> Attributes:
             return {**shown, "len_min": field.len_min} if field.len_min else shown
         case Map():
             keys, values = field_attributes(field.keys), field_attributes(field.values)
-            return {"keys": {**keys, "required": True}, "values": {**values, "required": True}}
+            shown = {"keys": {**keys, "required": True}, "values": {**values, "required": True}}
+            return {**shown, "len_min": field.len_min} if field.len_min else shown
         case Foreign():
             shown = {"reference": field.reference}
             return {**shown, "on_delete": "cascade"} if field.cascade else shown
@@ -143,13 +168,15 @@ def shown_checks(checks: Iterable[RecordCheck]) -> list[Attributes]:
         match check:
             case AtLeastOneOf():
                 shown.append({"at_least_one_of": list(check.fields)})
+            case OnlyOneOf():
+                shown.append({"only_one_of": list(check.fields)})
             case OnlyOneOrNoneOf():
                 shown.append({"only_one_or_none_of": list(check.fields)})
             case AllOrNoneOf():
                 shown.append({"mutually_required": list(check.fields)})
             case Distinct():
                 shown.append({"distinct": list(check.fields)})
-            case Conditional():
+            case Conditional(extension=False):
                 shown.append({"conditional": shown_condition(check)})
     return shown
 
@@ -158,6 +185,8 @@ def shown_condition(check: Conditional) -> Attributes:
     """A condition: what must hold of one field when something holds of another."""
     if check.if_equal is not None:
         condition: Attributes = {"eq": check.if_equal}
+    elif check.if_greater_than is not None:
+        condition = {"gt": check.if_greater_than}
     elif check.if_match:
         condition = {"match": check.if_match}
     elif check.if_one_of:
@@ -171,6 +200,8 @@ def shown_condition(check: Conditional) -> Attributes:
         consequence["required"] = True
     if check.then_one_of:
         consequence["one_of"] = list(check.then_one_of)
+    if check.then_contains:
+        consequence["contains"] = check.then_contains
     return {
         "if_field": check.if_field,
         "if_match": condition,

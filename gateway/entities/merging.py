@@ -11,6 +11,7 @@ import msgspec
 from gateway.entities import texts
 from gateway.entities.fields import Anything, Errors
 from gateway.entities.record import Entity, Group, Record, shape_of
+from gateway.entities.shorthands import expanded
 
 UPDATING = "when updating, "
 
@@ -36,7 +37,8 @@ def check_change(entity: Entity, values: Mapping[str, Any]) -> tuple[dict[str, A
                 given[name] = _merged(type(present), msgspec.to_builtins(present), value)
             case Anything() if present is not None:
                 record = kind.record_of(name, {"name": getattr(entity, "name", None), **given})
-                given[name] = _merged(record, present, value)
+                changes = value if record is None else expanded(record, value)
+                given[name] = _merged(record, present, changes)
     whole, errors = shape.check_change(entity, given)
     return whole, _as_update({**shorthand_errors, **errors})
 

@@ -23,6 +23,7 @@ from gateway.entities.record import (
 from gateway.entities.record_checks import add_entity_error
 from gateway.entities.routes import Route
 from gateway.entities.services import PROTOCOLS
+from gateway.entities.shorthands import expanded, shorthand_problems
 from gateway.entities.value_checks import name_problem
 from gateway.plugins import HTTP_PROTOCOLS, PluginDefinition, find_plugin
 
@@ -42,36 +43,57 @@ class PluginCheck:
             if scope not in definition.scopes and values.get(scope) is not None:
                 errors[scope] = texts.MUST_BE_NULL
         if "protocols" not in errors:
-            allowed = Set("", elements=Text("", one_of=definition.protocols))
+            options = definition.allowed_protocols or definition.protocols
+            allowed = Set("", elements=Text("", one_of=options))
             _, problem = allowed.check(values["protocols"])
             if problem is not None:
                 errors["protocols"] = problem
         config = values.get("config")
-        if "config" in errors or not isinstance(config, dict):
-            return
-        clean, problems = shape_of(definition.config).check(config)
-        # Errors about the configuration as a whole stand at the entity, as in Kong.
-        whole = problems.pop(ENTITY, [])
-        for text in whole if isinstance(whole, list) else ():
-            add_entity_error(errors, text)
-        if problems:
-            errors["config"] = problems
-        elif definition.checks and not whole:
-            _run_checks(definition, values, {**shape_of(definition.config).defaults, **clean}, errors)
+        if "config" not in errors and isinstance(config, dict):
+            _check_config(definition, values, config, errors)
+
+
+def _check_config(
+    definition: PluginDefinition,
+    values: Mapping[str, Any],
+    config: Mapping[str, Any],
+    errors: dict[Any, Errors],
+) -> None:
+    """The configuration by its declaration, then the plugin's rules over several fields."""
+    shape = shape_of(definition.config)
+    config = expanded(definition.config, config)
+    clean, problems = shape.check(config)
+    problems |= shorthand_problems(definition.config, config)
+    # Errors about the configuration as a whole stand at the entity, as in Kong.
+    whole = problems.pop(ENTITY, [])
+    for text in whole if isinstance(whole, list) else ():
+        add_entity_error(errors, text)
+    if problems:
+        errors["config"] = problems
+    elif not whole and (problem := definition.config(**clean).problem()):
+        errors["config"] = problem
+    # A field that is wrong counts as given, but nothing more is said about it.
+    wrong = {name: config[name] for name in problems if name in config}
+    _run_checks(definition, values, {**shape.defaults, **clean, **wrong}, problems, errors)
 
 
 def _run_checks(
     definition: PluginDefinition,
     values: Mapping[str, Any],
     config: Mapping[str, Any],
+    known: Mapping[Any, Errors],
     errors: dict[Any, Errors],
 ) -> None:
-    """The plugin's rules over several fields, to which those of its configuration are `config.…`."""
-    problems: dict[Any, Errors] = {}
+    """The plugin's rules over several fields, to which those of its configuration are `config.…`; `known`:
+    what is wrong with fields of the configuration."""
+    wrong: dict[Any, Errors] = _dotted("config", known)
+    problems = dict(wrong)
     named = {**values, **_dotted("config", config)}
     for check in definition.checks:
         check.run(named, problems)
     for name, problem in problems.items():
+        if name in wrong:
+            continue
         if name == ENTITY:
             for text in problem if isinstance(problem, list) else ():
                 add_entity_error(errors, text)
@@ -79,8 +101,12 @@ def _run_checks(
         *outer, last = name.split(".")
         place: dict[Any, Any] = errors
         for part in outer:
-            place = place.setdefault(part, {})
-        place[last] = problem
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
+                break  # a text about the whole record
+            place = inner
+        else:
+            place[last] = problem
 
 
 def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +115,8 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, Record):
             named.update(_dotted(f"{prefix}.{name}", msgspec.structs.asdict(value)))
+        elif isinstance(value, dict):
+            named.update(_dotted(f"{prefix}.{name}", value))
         else:
             named[f"{prefix}.{name}"] = value
     return named
@@ -163,5 +191,6 @@ class Plugin(Entity, frozen=True, kw_only=True):
     def transform(cls, values: dict[str, Any]) -> None:
         definition = find_plugin(values["name"])
         assert definition is not None, "the plugin was found when the values were checked"
-        clean, _ = shape_of(definition.config).check(values.get("config") or {})
+        config = expanded(definition.config, values.get("config") or {})
+        clean, _ = shape_of(definition.config).check(config)
         values["config"] = to_kong(definition.config(**clean))

@@ -100,6 +100,8 @@ class Conditional:
     then_contains: str = ""
     """An element that the array has."""
     then_rule: ValueCheck | None = None
+    extension: bool = False
+    """Not a rule of Kong's schemas."""
 
     def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
         if self.if_field in errors or not self._applies(values.get(self.if_field)):

@@ -101,6 +101,8 @@ PLUGIN = PluginDefinition(
             "config.limit_by", if_equal="header", then_field="config.header_name", then_required=True
         ),
         Conditional("config.limit_by", if_equal="path", then_field="config.path", then_required=True),
-        Conditional("config.stacked", if_equal=True, then_field="instance_name", then_required=True),
+        Conditional(
+            "config.stacked", if_equal=True, then_field="instance_name", then_required=True, extension=True
+        ),
     ),
 )
