@@ -68,7 +68,7 @@ cdef void jobs_clear(Worker* worker) noexcept nogil
 cdef class JobQueue:
     cdef Worker* worker
     cdef object plane            # keeps the worker's memory
-    cdef dict texts              # (snapshot number, plugin index) -> what jobs tell of their plugin
+    cdef dict plugins            # (snapshot number, plugin index) -> JobPlugin
 
 # The queue of a worker whose memory `plane` keeps.
 cdef JobQueue job_queue_of(Worker* worker, object plane)

@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
 
-from native.connection cimport EXCHANGE_PARKED, Downstream
+from native.connection cimport EXCHANGE_PARKED, REQUEST_ID_LENGTH, Downstream
 from native.log cimport LOG_ERROR, log_error
 from native.loop cimport timer_clear, timer_set
 from native.memory cimport (
@@ -59,6 +59,7 @@ ctypedef struct JobEntry:
     uint8_t awaited              # an exchange was parked for it
     uint8_t abandoned            # atomic: nobody waits for it any more
     uint8_t outcome              # JobState; the plugin thread's
+    char request_id[REQUEST_ID_LENGTH]
 
 # One writer, one reader. Positions only grow; their difference is the fill.
 ctypedef struct JobRing:
@@ -167,6 +168,7 @@ cdef Job* job_new(Exchange* exchange, const PluginRecord* plugin, uint32_t verb,
     entry.awaited = 0
     entry.abandoned = 0
     entry.outcome = JOB_FAILED
+    memcpy(entry.request_id, exchange.request_id, REQUEST_ID_LENGTH)
     entry.job.next = NULL
     entry.job.worker = worker
     entry.job.exchange = NULL
@@ -310,24 +312,31 @@ cdef uint32_t jobs_outside(Worker* worker) noexcept nogil:
 
 
 # --- the plugin thread's side ----------------------------------------------------------------------------------------
-cdef class PluginTexts:
-    """What all jobs of one plugin configuration say of it."""
+cdef class JobPlugin:
+    """What all jobs of one plugin configuration say of it.
+
+    `step`: the kind of step that makes them, a module of native/steps/. `document`: the configuration as JSON, empty
+    when handlers need none. `packed`: the form that the step reads. `config_hash`: differs whenever one of the two
+    does. `prepared`: for the plugin thread, None at first.
+    """
     cdef readonly str plugin_id, plugin_name, step
-    cdef readonly bytes document
+    cdef readonly bytes document, packed
     cdef readonly uint64_t config_hash
+    cdef public object prepared
 
 
 cdef bytes bytes_at(const SnapshotHeader* base, StringRef text):
     return PyBytes_FromStringAndSize(snapshot_text(base, text), text.length)
 
 
-cdef PluginTexts read_texts(const SnapshotHeader* base, const PluginRecord* plugin):
-    cdef PluginTexts texts = PluginTexts.__new__(PluginTexts)
+cdef JobPlugin read_plugin(const SnapshotHeader* base, const PluginRecord* plugin):
+    cdef JobPlugin texts = JobPlugin.__new__(JobPlugin)
     cdef const StringRef* steps = <const StringRef*> (<const uint8_t*> base + base.step_name_offset)
     texts.plugin_id = bytes_at(base, plugin.id).decode()
     texts.plugin_name = bytes_at(base, plugin.name).decode()
     texts.step = bytes_at(base, steps[plugin.step]).decode() if plugin.step < base.step_name_count else ""
     texts.document = bytes_at(base, plugin.document)
+    texts.packed = bytes_at(base, StringRef(plugin.config_offset, plugin.config_size))
     texts.config_hash = plugin.config_hash
     return texts
 
@@ -340,7 +349,7 @@ cdef class PluginJob:
     """
     cdef JobEntry* entry         # NULL: answered
     cdef JobQueue queue
-    cdef PluginTexts texts
+    cdef readonly JobPlugin plugin
     cdef readonly uint32_t verb
     cdef readonly uint64_t number
     cdef public object config
@@ -362,26 +371,16 @@ cdef class PluginJob:
 
     @property
     def plugin_id(self):
-        return self.texts.plugin_id
+        return self.plugin.plugin_id
 
     @property
     def plugin_name(self):
-        return self.texts.plugin_name
+        return self.plugin.plugin_name
 
     @property
-    def step(self):
-        """Name of the kind of step: the module of native/steps/ that made the job."""
-        return self.texts.step
-
-    @property
-    def document(self):
-        """The plugin's configuration, JSON; empty when it has none for handlers."""
-        return self.texts.document
-
-    @property
-    def config_hash(self):
-        """Differs whenever the configuration does."""
-        return self.texts.config_hash
+    def request_id(self):
+        """Of the request that it is for; empty once the job is answered."""
+        return self.entry.request_id[:REQUEST_ID_LENGTH].decode("latin-1") if self.entry != NULL else ""
 
     @property
     def deadline(self):
@@ -438,7 +437,7 @@ cdef JobQueue job_queue_of(Worker* worker, object plane):
     cdef JobQueue queue = JobQueue.__new__(JobQueue)
     queue.worker = worker
     queue.plane = plane
-    queue.texts = {}
+    queue.plugins = {}
     return queue
 
 
@@ -451,11 +450,11 @@ cdef PluginJob job_of(JobQueue queue, JobEntry* entry):
     job.verb = entry.job.verb
     job.number = entry.job.number
     key = (base.number, entry.job.plugin.index)
-    job.texts = queue.texts.get(key)
-    if job.texts is None:
-        if len(queue.texts) >= 4096:                  # of snapshots long gone, most of them
-            queue.texts.clear()
-        job.texts = queue.texts[key] = read_texts(base, entry.job.plugin)
+    job.plugin = queue.plugins.get(key)
+    if job.plugin is None:
+        if len(queue.plugins) >= 4096:                   # of snapshots long gone, most of them
+            queue.plugins.clear()
+        job.plugin = queue.plugins[key] = read_plugin(base, entry.job.plugin)
     return job
 
 
@@ -468,7 +467,7 @@ cdef class JobQueue:
 
     @property
     def fd(self):
-        """An eventfd that becomes readable when there is something to do and take() has answered with nothing."""
+        """An eventfd that is readable while there may be something to do: until take() has answered with nothing."""
         return queues_of(self.worker).fd
 
     @property
@@ -483,6 +482,7 @@ cdef class JobQueue:
         cdef JobQueues* queues = queues_of(self.worker)
         cdef JobEntry* entry
         cdef uint64_t ignored
+        cdef uint64_t one = 1
         cdef list taken = []
         while <uint32_t> len(taken) < limit:
             entry = ring_take(&queues.jobs)
@@ -499,7 +499,8 @@ cdef class JobQueue:
             JOBS_EXCHANGE(&queues.thread_sleeps, 1)
             if JOBS_LOAD(&queues.jobs.written) == queues.jobs.read:
                 break
-            JOBS_EXCHANGE(&queues.thread_sleeps, 0)
+            if JOBS_EXCHANGE(&queues.thread_sleeps, 0) and write(queues.fd, &one, 8) < 0:
+                pass                                     # the counter is full: it is readable
         return taken
 
 

@@ -1,6 +1,8 @@
 # What unit tests call; included by jobs.pyx. A worker without sockets, whose exchanges only park and are resumed.
 
-from native.loop cimport EventLoop, loop_close, loop_init, loop_update_time
+from libc.string cimport memset
+
+from native.loop cimport loop_close, loop_init, loop_update_time
 from native.memory cimport buffer_stock_clear
 from native.shm cimport WorkerBlock
 
@@ -73,6 +75,7 @@ cdef class PlayedWorker:
         exchange.worker = self.worker
         exchange.client = &self.client[number]
         exchange.configuration = &self.configuration
+        memset(exchange.request_id, 114, REQUEST_ID_LENGTH)
         return exchange
 
     cdef Job* filled(self, uint32_t number, uint32_t verb, bytes payload):

@@ -37,12 +37,15 @@ def test_a_job_goes_there_and_back(worker: PlayedWorker) -> None:
     assert readable(queue.fd)
     (job,) = queue.take()
     assert (job.payload, job.verb, job.number) == (b"question", 7, 1)
-    assert (job.plugin_name, job.document, job.step, job.config_hash) == (
-        "example",
+    plugin = job.plugin
+    assert (plugin.document, plugin.packed, plugin.step, plugin.config_hash) == (
         b'{"a":1}',
+        b"",
         "test_step",
         77,
     )
+    assert job.plugin_name == "example"
+    assert job.request_id == "r" * 32
     assert job.plugin_id == "11111111-2222-3333-4444-555555555555"
     assert job.awaited
     assert not job.abandoned
