@@ -42,7 +42,7 @@ class PluginCheck:
         for scope in ("route", "service", "consumer"):
             if scope not in definition.scopes and values.get(scope) is not None:
                 errors[scope] = texts.MUST_BE_NULL
-        if "protocols" not in errors:
+        if "protocols" not in errors or isinstance(errors["protocols"], dict):
             options = definition.allowed_protocols or definition.protocols
             allowed = Set("", elements=Text("", one_of=options))
             _, problem = allowed.check(values["protocols"])
