@@ -1,7 +1,7 @@
 """Digests and message authentication through the system's OpenSSL 3 (libcrypto.so.3, opened at run time), base64, and
 comparison in constant time.
 
-Any thread; each keeps its own contexts, made at its first call, so that later calls allocate nothing.
+Any thread; nothing is allocated.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
@@ -23,11 +23,10 @@ ctypedef struct Octets:
 
 # Bytes of a digest.
 cdef uint32_t digest_length(DigestKind kind) noexcept nogil
-# The digest of the pieces, one behind the other, into `out` (room for LONGEST_DIGEST). False: OpenSSL has failed, which
-# means that memory is out.
-cdef bint digest(DigestKind kind, const Octets* pieces, uint32_t count, uint8_t* out) noexcept nogil
+# The digest of the pieces, one behind the other, into `out` (room for LONGEST_DIGEST).
+cdef void digest(DigestKind kind, const Octets* pieces, uint32_t count, uint8_t* out) noexcept nogil
 # The same for HMAC (RFC 2104).
-cdef bint hmac(DigestKind kind, const void* key, uint32_t key_length, const Octets* pieces, uint32_t count,
+cdef void hmac(DigestKind kind, const void* key, uint32_t key_length, const Octets* pieces, uint32_t count,
                uint8_t* out) noexcept nogil
 
 # Whether `length` bytes are equal, in a time that depends on `length` alone.
