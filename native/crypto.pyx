@@ -171,13 +171,13 @@ cdef int32_t decode_base64(const uint8_t* text, uint32_t length, bint url, uint8
     cdef uint32_t bits = 0
     cdef uint32_t held = 0
     cdef int32_t written = 0
-    cdef uint32_t i
+    cdef uint32_t i, _padding
     cdef uint8_t value
     if length > 0x40000000:
         return -1
     if length % 4 == 0:
         # padding, which fills up to whole groups
-        for i in range(2):
+        for _padding in range(2):
             if length and text[length - 1] == c"=":
                 length -= 1
     if length % 4 == 1:

@@ -51,6 +51,3 @@ cdef void demand_credential(Exchange* exchange, Text challenge) noexcept nogil
 cdef bint equal_secrets(Text one, Text other) noexcept nogil
 # The wall clock, milliseconds since the epoch.
 cdef int64_t wall_clock_ms() noexcept nogil
-
-# For packing: `Scheme`, or `Scheme realm="…"` when there is a realm.
-cpdef str challenge_text(str scheme, object realm)

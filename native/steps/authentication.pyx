@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from native.connection cimport EXCHANGE_ANONYMOUS, EXCHANGE_AUTHENTICATED
 from native.crypto cimport equal_octets
-from native.fields cimport Head, add_field, remove_field, set_field, text_of
+from native.fields cimport Head, add_field, remove_field, set_field
 from native.identities cimport (
     CONSUMER_ID,
     CONSUMER_USERNAME,
@@ -90,12 +90,17 @@ cdef bint tell_consumer(Head* head, const ConsumerRecord* consumer) noexcept nog
     return True
 
 
+cdef int no_room(Exchange* exchange) noexcept nogil:
+    log_error(exchange.worker, LOG_ERROR, exchange, b"no room for the header fields that tell the consumer", NULL, 0)
+    return STEP_FAIL
+
+
 cdef int authenticate(Exchange* exchange, const CredentialRecord* credential, const ConsumerRecord* consumer,
                       Text identifier) noexcept nogil:
     cdef Head head = request_head(exchange)
     forget_identity(exchange, &head)
     if consumer != NULL and not tell_consumer(&head, consumer):
-        return STEP_FAIL
+        return no_room(exchange)
     if identifier.length:
         add_field(&head, b"X-Credential-Identifier", 23, identifier.data, identifier.length)
     exchange.consumer = consumer
@@ -118,7 +123,7 @@ cdef int authenticate_anonymous(Exchange* exchange, Text consumer) noexcept nogi
     head = request_head(exchange)
     forget_identity(exchange, &head)
     if not tell_consumer(&head, found) or not add_field(&head, b"X-Anonymous-Consumer", 20, b"true", 4):
-        return STEP_FAIL
+        return no_room(exchange)
     exchange.consumer = found
     exchange.flags |= EXCHANGE_ANONYMOUS
     return STEP_CONTINUE
@@ -141,12 +146,3 @@ cdef int not_authenticated(Exchange* exchange, Text anonymous, const char* messa
     if anonymous.length:
         return authenticate_anonymous(exchange, anonymous)
     return unauthorized(exchange, message, challenge)
-
-
-# --- packing ---------------------------------------------------------------------------------------------------------
-cpdef str challenge_text(str scheme, object realm):
-    if realm is None:
-        return scheme
-    # quoted-string of RFC 9110 §5.6.4; control characters cannot stand in a field at all
-    quoted = "".join("\\" + c if c in '"\\' else c if c.isprintable() else " " for c in realm)
-    return f'{scheme} realm="{quoted}"'

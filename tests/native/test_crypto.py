@@ -85,7 +85,9 @@ def test_what_is_no_base64_is_refused_as_python_does(text):
     assert base64_decoded(text) == expected
 
 
-@pytest.mark.parametrize("text", [b"=", b"==", b"====", b"A===", b"AA=A", b"AAAA====", b"AA==AA==", b"A", b"AA="])
+@pytest.mark.parametrize(
+    "text", [b"=", b"==", b"====", b"A===", b"AA=A", b"AAAA====", b"AA==AA==", b"A", b"AA="]
+)
 def test_wrong_padding(text):
     assert base64_decoded(text) is None
 
