@@ -17,8 +17,8 @@ from gateway.entities.hosts import HostKind, InvalidHost, parse_host
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot import Resolution, ResolutionState
-from gateway.snapshot.peers import TargetAddress, target_addresses, target_resolution
 from gateway.snapshot.target_health import address_of, is_checked, serves
+from gateway.snapshot.upstream_health import UpstreamHealth
 from gateway.store import Configuration
 
 from .descriptions import REFUSAL, TEXT, Answer, Description, object_of
@@ -40,52 +40,22 @@ PATH = {
 }
 
 
-class Health:
-    """What is known of an upstream now."""
+class Health(UpstreamHealth):
+    """What the Admin API shows of an upstream."""
 
     def __init__(self, plane: ControlPlane, upstream: Upstream) -> None:
-        self.upstream = upstream
-        self.is_checked = is_checked(upstream)
-        self._marks = plane.target_health.marks
-        self._resolutions = plane.resolutions()
-
-    def resolution(self, target: Target) -> Resolution:
-        """What is known of a target's host."""
-        return target_resolution(target, self._resolutions)
-
-    def addresses(self, target: Target) -> list[TargetAddress]:
-        """The addresses of a target."""
-        return target_addresses(target, self.resolution(target))
-
-    def is_healthy(self, target: Target, address: TargetAddress) -> bool:
-        """Whether requests go to an address."""
-        if not self.is_checked:
-            return True
-        return address_of(address.ip, address.port) not in self._marks.get(target.id, ())
-
-    def word(self, healthy: bool) -> str:
-        """Kong's word."""
-        if not self.is_checked:
-            return "HEALTHCHECKS_OFF"
-        return "HEALTHY" if healthy else "UNHEALTHY"
+        super().__init__(upstream, plane.target_health.marks, plane.resolutions())
 
     def host_fields(self, target: Target) -> dict[str, Any]:
         """The members that a target has in both forms of the answer, but its addresses."""
-        addresses = self.addresses(target)
         host = parse_host(target.target)
         return {
             "host": host.host,
             "port": host.port,
             "dns": record_type(host.kind, self.resolution(target)),
             "nodeWeight": target.weight,
-            "weight": self.weights([(target, address) for address in addresses]),
+            "weight": self.weights((target, address) for address in self.addresses(target)),
         }
-
-    def weights(self, addresses: list[tuple[Target, TargetAddress]]) -> dict[str, int]:
-        """How much weight there is, and how much of it gets requests."""
-        total = sum(address.weight for _, address in addresses)
-        available = sum(address.weight for target, address in addresses if self.is_healthy(target, address))
-        return {"total": total, "available": available, "unavailable": total - available}
 
 
 def health_endpoints(plane: ControlPlane) -> list[Endpoint]:

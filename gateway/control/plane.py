@@ -287,4 +287,6 @@ class ControlPlane:
             configuration=self.configuration,
             resolutions=self._publication.resolutions(),
             node_id=self.node_id,
+            datastore_reachable=self.store.is_reachable,
+            marks=self.target_health.marks,
         )

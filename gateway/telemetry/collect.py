@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway import KONG_VERSION, __version__
-from gateway.entities.routes import Route
-from gateway.entities.services import Service
 from gateway.snapshot import Resolution
+from gateway.snapshot.target_health import Marks
 from gateway.store import Configuration
-from native.shm import RouteMetrics, SharedState, WorkerState
+from native.shm import SharedState, WorkerState
 
 from . import metrics as m
 from .exposition import Exposition
 from .metric_slots import MetricSlots
+from .requests import add_requests
+from .shown import ShownMetrics
+from .upstreams import SUBSYSTEM, add_upstreams
 
-WORKSPACE = "default"  # the only one in Kong OSS
-CONSUMER = ""  # per-consumer counting comes with the prometheus plugin
-SUBSYSTEM = "http"
-SOURCES = ("service", "kong")
-# Routes that found no metric slot of their own are counted together under this route label.
-OVERFLOW = "(routes without a slot of their own)"
 CONNECTION_STATES = ("accepted", "active", "handled", "reading", "waiting", "writing")
 WORKER_STATES = {
     WorkerState.WORKER_STARTING: "starting",
@@ -42,16 +38,21 @@ class Scrape:
     resolutions: Mapping[str, Resolution]
     node_id: str
     datastore_reachable: bool = True  # with a declarative file the store is memory
+    marks: Marks = field(default_factory=dict)
+    """addresses of targets that are unhealthy"""
 
 
 def metrics_page(scrape: Scrape) -> bytes:
-    """The whole page. Takes time with many routes (about 60 lines for each that has seen a request): use a
-    thread.
+    """The whole page. Takes time with many routes (about 60 lines for each that has seen a request, and as many
+    again under Kong 2's names): use a thread.
     """
     page = Exposition()
+    shown = ShownMetrics(scrape.configuration)
     add_node(page, scrape)
     add_workers(page, scrape)
-    add_routes(page, scrape)
+    add_requests(page, scrape, shown)
+    if shown.target_health:
+        add_upstreams(page, scrape)
     return page.text()
 
 
@@ -89,41 +90,6 @@ def add_workers(page: Exposition, scrape: Scrape) -> None:
         memory = resident_memory(worker["pid"])
         if memory is not None:
             page.add(m.WORKER_MEMORY, memory, scrape.node_id, str(worker["pid"]), SUBSYSTEM)
-
-
-def add_routes(page: Exposition, scrape: Scrape) -> None:
-    """Counters and histograms of every route that has counted something."""
-    services = scrape.configuration.of("services")
-    for route_id, route in scrape.configuration.of("routes").items():
-        assert isinstance(route, Route)
-        if route.service is None:
-            continue  # Kong counts only what belongs to a service
-        service = services[route.service.id]
-        assert isinstance(service, Service)
-        counted = scrape.slots.metrics(route_id)
-        if counted is not None:
-            add_route(page, counted, service.name or service.host, route.name or route_id)
-    rest = scrape.slots.shared_metrics()
-    if rest is not None:
-        add_route(page, rest, "", OVERFLOW)
-
-
-def add_route(page: Exposition, counted: RouteMetrics, service: str, route: str) -> None:
-    """The samples of one route. Kong makes a series when it first counts: zero counters are left out."""
-    for (code, source), count in sorted(counted["codes"].items()):
-        status = str(code) if code else "other"  # 0: the code table of the route was full
-        page.add(m.HTTP_REQUESTS, count, service, route, status, SOURCES[source], WORKSPACE, CONSUMER)
-    for direction, count in (("egress", counted["egress_bytes"]), ("ingress", counted["ingress_bytes"])):
-        if count:
-            page.add(m.BANDWIDTH, count, service, route, direction, WORKSPACE, CONSUMER)
-    histograms = (
-        (m.KONG_LATENCY, counted["kong_latency"], counted["kong_latency_sum_ms"]),
-        (m.UPSTREAM_LATENCY, counted["upstream_latency"], counted["upstream_latency_sum_ms"]),
-        (m.REQUEST_LATENCY, counted["request_latency"], counted["request_latency_sum_ms"]),
-    )
-    for metric, counts, total in histograms:
-        if any(counts):
-            page.add_histogram(metric, counts, total, service, route, WORKSPACE)
 
 
 def resident_memory(pid: int) -> int | None:

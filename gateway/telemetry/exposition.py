@@ -19,7 +19,7 @@ class Metric:
     """The one declaration of a metric. `labels` are in the order in which they are written."""
 
     name: str
-    kind: str  # "counter", "gauge" or "histogram"
+    kind: str  # "counter", "gauge", "histogram", or "untyped"
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[int, ...] = ()  # histogram: upper bounds without +Inf, rising
@@ -35,14 +35,23 @@ class Exposition:
         """One sample of a counter or gauge, its label values in the order of the declaration."""
         self._lines(metric).append(f"{metric.name}{label_text(metric.labels, labels)} {number(value)}\n")
 
-    def add_histogram(self, metric: Metric, counts: Sequence[int], total: float, *labels: str) -> None:
-        """One histogram. `counts` are per bucket, not cumulative, the last one beyond every bound."""
-        if len(counts) != len(metric.buckets) + 1:
-            raise ValueError(f"{metric.name}: {len(counts)} counts for {len(metric.buckets)} bounds")
+    def add_histogram(
+        self,
+        metric: Metric,
+        counts: Sequence[int],
+        total: float,
+        *labels: str,
+        bounds: Sequence[int] | None = None,
+    ) -> None:
+        """One histogram. `counts` are per bucket, not cumulative, the last one beyond every bound. `bounds`: of
+        this series, where they are not those of the metric."""
+        bounds = metric.buckets if bounds is None else bounds
+        if len(counts) != len(bounds) + 1:
+            raise ValueError(f"{metric.name}: {len(counts)} counts for {len(bounds)} bounds")
         lines = self._lines(metric)
         names = (*metric.labels, "le")
         count = 0
-        for bound, in_bucket in zip((*map(str, metric.buckets), "+Inf"), counts, strict=True):
+        for bound, in_bucket in zip((*map(str, bounds), "+Inf"), counts, strict=True):
             count += in_bucket
             lines.append(f"{metric.name}_bucket{label_text(names, (*labels, bound))} {count}\n")
         text = label_text(metric.labels, labels)

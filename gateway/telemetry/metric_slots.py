@@ -116,6 +116,8 @@ def subtract(counted: RouteMetrics, baseline: RouteMetrics) -> RouteMetrics:
     return RouteMetrics(
         ingress_bytes=counted["ingress_bytes"] - baseline["ingress_bytes"],
         egress_bytes=counted["egress_bytes"] - baseline["egress_bytes"],
+        consumer_ingress_bytes=counted["consumer_ingress_bytes"] - baseline["consumer_ingress_bytes"],
+        consumer_egress_bytes=counted["consumer_egress_bytes"] - baseline["consumer_egress_bytes"],
         kong_latency=differences(counted["kong_latency"], baseline["kong_latency"]),
         kong_latency_sum_ms=counted["kong_latency_sum_ms"] - baseline["kong_latency_sum_ms"],
         upstream_latency=differences(counted["upstream_latency"], baseline["upstream_latency"]),

@@ -2,6 +2,9 @@
 
 `kong_*` have the names, labels, buckets and help texts of Kong 3's prometheus plugin, so that dashboards made
 for Kong work; `sluicegate_*` are our own.
+
+Prometheus' rules of naming (`promtool check metrics`) reserve "_total" for counters, all of which should have it. Where a
+name of Kong's breaks that rule, the metric has no type ("untyped"): nothing that Prometheus does depends on it.
 """
 
 from .exposition import Metric, by_name
@@ -21,7 +24,7 @@ HTTP_REQUESTS = Metric(
 )
 BANDWIDTH = Metric(
     "kong_bandwidth_bytes",
-    "counter",
+    "untyped",
     "Total bandwidth (ingress/egress) throughput in bytes",
     (*_ROUTE, "direction", "workspace", "consumer"),
 )
@@ -47,15 +50,41 @@ REQUEST_LATENCY = Metric(
     LATENCY_BOUNDS_MS,
 )
 
+# --- per route, with the names of Kong 2 ----------------------------------------------------------
+
+LEGACY_STATUS = Metric("kong_http_status", "untyped", "Requests by status", (*_ROUTE, "code"))
+LEGACY_CONSUMER_STATUS = Metric(
+    "kong_http_consumer_status", "untyped", "Requests by status and consumer", (*_ROUTE, "code", "consumer")
+)
+LEGACY_BANDWIDTH = Metric(
+    "kong_bandwidth", "untyped", "Bytes received (ingress) and sent (egress)", (*_ROUTE, "type")
+)
+LEGACY_LATENCY = Metric(
+    "kong_latency",
+    "histogram",
+    "Milliseconds until the upstream was asked (kong), that it took (upstream), and of the request (request)",
+    (*_ROUTE, "type"),
+)
+"""each type with the bounds that its metric of Kong 3 has"""
+
+# --- per target -----------------------------------------------------------------------------------
+
+TARGET_HEALTH = Metric(
+    "kong_upstream_target_health",
+    "gauge",
+    "The state of each address of a target: 1 for the one it is in",
+    ("upstream", "target", "address", "state", "subsystem"),
+)
+
 # --- per node, as Kong ----------------------------------------------------------------------------
 
 CONNECTIONS = Metric(
     "kong_nginx_connections_total",
-    "gauge",
+    "untyped",
     "Number of connections by subsystem",
     ("node_id", "subsystem", "state"),
 )
-REQUESTS = Metric("kong_nginx_requests_total", "gauge", "Number of requests total", ("node_id", "subsystem"))
+REQUESTS = Metric("kong_nginx_requests_total", "counter", "Number of requests total", ("node_id", "subsystem"))
 NODE_INFO = Metric("kong_node_info", "gauge", "Kong Node metadata information", ("node_id", "version"))
 DATASTORE_REACHABLE = Metric(
     "kong_datastore_reachable", "gauge", "Datastore reachable from Kong, 0 is unreachable"
@@ -89,6 +118,11 @@ IDENTITIES_NUMBER = Metric(
 )
 CONFIGURATION_SIZE = Metric(
     "sluicegate_entities", "gauge", "Entities of the current configuration by type", ("type",)
+)
+CONSUMER_OVERFLOWS = Metric(
+    "sluicegate_consumer_overflows_total",
+    "counter",
+    "Requests counted without their consumer because the table of consumers was full",
 )
 NAMES = Metric("sluicegate_dns_names", "gauge", "Host names in use by state of their resolution", ("state",))
 

@@ -158,6 +158,8 @@ def counted(base: int, codes: dict[tuple[int, int], int]) -> RouteMetrics:
     return {
         "ingress_bytes": base + 1,
         "egress_bytes": base + 2,
+        "consumer_ingress_bytes": base + 6,
+        "consumer_egress_bytes": base + 7,
         "kong_latency_sum_ms": base + 3,
         "upstream_latency_sum_ms": base + 4,
         "request_latency_sum_ms": base + 5,

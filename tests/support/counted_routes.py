@@ -10,6 +10,8 @@ def counted(requests: int) -> RouteMetrics:
     return RouteMetrics(
         ingress_bytes=10 * requests,
         egress_bytes=20 * requests,
+        consumer_ingress_bytes=0,
+        consumer_egress_bytes=0,
         kong_latency=[requests] + [0] * 17,
         kong_latency_sum_ms=requests,
         upstream_latency=[requests] + [0] * 13,

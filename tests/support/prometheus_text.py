@@ -46,7 +46,7 @@ def parse(page: bytes) -> dict[str, Family]:
                 families[name] = Family(help=rest)
             else:
                 assert name == current, f"TYPE without HELP: {line}"
-                assert rest in ("counter", "gauge", "histogram"), line
+                assert rest in ("counter", "gauge", "histogram", "untyped"), line
                 families[name].kind = rest
             current = name
             continue

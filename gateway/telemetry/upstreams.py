@@ -1,0 +1,41 @@
+"""The health of targets, as the control process knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from gateway.entities.targets import Target
+from gateway.entities.upstreams import Upstream
+from gateway.snapshot.upstream_health import UpstreamHealth
+
+from . import metrics as m
+from .exposition import Exposition
+
+if TYPE_CHECKING:
+    from .collect import Scrape
+
+SUBSYSTEM = "http"
+STATES = ("dns_error", "healthchecks_off", "healthy", "unhealthy")
+
+
+def add_upstreams(page: Exposition, scrape: Scrape) -> None:
+    """Every address of every target in each of the four states: 1 for the one it is in."""
+    for upstream in scrape.configuration.of("upstreams").values():
+        assert isinstance(upstream, Upstream)
+        health = UpstreamHealth(upstream, scrape.marks, scrape.resolutions)
+        targets = scrape.configuration.children("targets", "upstreams", upstream.id)
+        for target in cast("list[Target]", targets):
+            addresses = health.addresses(target)
+            for address in addresses:
+                host = f"[{address.ip}]" if ":" in address.ip else address.ip
+                state = health.word(health.is_healthy(target, address)).lower()
+                add_target(page, upstream, target, f"{host}:{address.port}", state)
+            if not addresses:
+                add_target(page, upstream, target, "", "dns_error" if target.weight else health.word(True).lower())
+
+
+def add_target(page: Exposition, upstream: Upstream, target: Target, address: str, state: str) -> None:
+    """The samples of one address; it is empty where none is known."""
+    for one in STATES:
+        labels = (upstream.name, target.target, address, one, SUBSYSTEM)
+        page.add(m.TARGET_HEALTH, int(one == state), *labels)
