@@ -1,8 +1,9 @@
 """A worker's main thread. The request path runs beside it, in a native thread that never takes the GIL.
 
-loop thread   DataPlane.run(): all sockets, all requests
-log thread    DataPlane.write_logs(): takes lines from the rings and writes them
-main thread   this module: signals, new snapshots, unmapping old ones; asleep nearly always
+loop thread     DataPlane.run(): all sockets, all requests
+log thread      DataPlane.write_logs(): takes lines from the rings and writes them
+main thread     this module: signals, new snapshots, unmapping old ones; asleep nearly always
+plugin thread   gateway.plugin_thread: what plugins do in Python; started when there is something to do
 """
 
 import gc
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.logs import ErrorLog, open_log, reopen_log
 from gateway.master import WorkerStart
@@ -20,6 +22,9 @@ from gateway.processes import SignalReader, set_name
 from gateway.run_directory import RunDirectory, SnapshotKind
 from native.data_plane import DataPlane
 from native.shm import WorkerState
+
+if TYPE_CHECKING:
+    from gateway.plugin_thread import PluginThread
 
 LOG_PATIENCE = 1.0
 """seconds that the last log lines have to be written: nobody may be reading the pipe that the log is"""
@@ -72,6 +77,8 @@ class Worker:
             access_log_fd=self._access_fd,
             error_log_fd=start.log.fd,
         )
+        self._jobs = self._plane.job_queue()
+        self._plugins: PluginThread | None = None
 
     def run(self) -> int:
         """Start the native threads, then wait for snapshots and signals until the loop has ended."""
@@ -84,7 +91,7 @@ class Worker:
         here = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, here, os.getpriority(os.PRIO_PROCESS, here) + NICENESS)
         poll = select.poll()
-        for fd in (self._signals.fd, self._start.notify_fd, self._loop_ended):
+        for fd in (self._signals.fd, self._start.notify_fd, self._loop_ended, self._jobs.fd):
             poll.register(fd, select.POLLIN)
         next_housekeeping = time.monotonic()
         self._load_snapshots()
@@ -98,17 +105,46 @@ class Worker:
             if self._start.notify_fd in ready:
                 os.eventfd_read(self._start.notify_fd)
                 self._load_snapshots()
+            if self._jobs.fd in ready:
+                poll.unregister(self._jobs.fd)
+                self._start_plugin_thread()
             if time.monotonic() >= next_housekeeping:
                 next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL
                 self._plane.housekeeping()
+                if self._plugins is not None:
+                    self._plugins.look_after()
                 if self._state() == WorkerState.WORKER_STARTING:
                     self._load_snapshots()  # a notification from before this worker's time may have been read
         loop.join()
+        self._end_plugin_thread()
         writer.join(LOG_PATIENCE)
         if writer.is_alive():
             self._log.warn(f"worker {self._start.slot}: the log takes no more lines, the last ones are lost")
         self._report_leak()
         return self._exit_code
+
+    def _start_plugin_thread(self) -> None:
+        """The first job is waiting. Most workers never get here, and need no asyncio."""
+        from gateway.plugin_thread import PluginThread
+
+        self._plugins = PluginThread(
+            self._jobs,
+            self._settings,
+            self._shared,
+            self._log,
+            worker=self._start.index,
+            name=f"gateway-py/{self._start.slot}",
+        )
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._plugins.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _end_plugin_thread(self) -> None:
+        if self._plugins is None and self._jobs.waiting:
+            self._start_plugin_thread()
+        if self._plugins is not None and not self._plugins.end():
+            self._log.warn(f"worker {self._start.slot}: a plugin does not end, its work is left undone")
+        self._plane.jobs_at_end()
 
     def _report_leak(self) -> None:
         """With all connections closed nothing may be in use; if it is, memory was lost while serving."""

@@ -1,0 +1,79 @@
+"""Which handler works for a job: found by the name of its plugin, imported when it is needed first."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import msgspec
+
+from gateway.plugin_thread.context import Handler, Job, WorkerContext
+
+MOST_CONFIGURATIONS = 1024
+"""Decoded configurations that are kept; when there are more, those that were not needed for longest go."""
+
+PYTHON_PLUGIN_STEP = "python_plugin"
+PYTHON_PLUGIN_HANDLER = "gateway.pdk.handler:PythonPluginHandler"
+"""What works for all plugins that are written with gateway.pdk: workers do not know their names."""
+
+
+class Handlers:
+    """The handlers of a worker, and the decoded configurations of their plugins."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._made: dict[str, Handler] = {}
+        """by "module:Class" """
+        self._configurations: dict[tuple[str, int], Any] = {}
+        """by id of the plugin entity and hash of its configuration"""
+
+    def prepare(self, job: Job) -> Handler:
+        """The handler for a job, and the job with its configuration. What is wrong with the handler's module
+        is raised as it is, each time."""
+        prepared = job.plugin.prepared
+        if prepared is None:
+            place = handler_place(job)
+            handler = self._made.get(place)
+            if handler is None:
+                handler = self._made[place] = load(place)(self._context)
+            prepared = job.plugin.prepared = (handler, self._configuration(job))
+        job.config = prepared[1]
+        found: Handler = prepared[0]
+        return found
+
+    def _configuration(self, job: Job) -> Any:
+        """Decoded once, and the same object as long as nothing of it changes: handlers may keep things by
+        it."""
+        key = (job.plugin_id, job.plugin.config_hash)
+        known = self._configurations
+        if key in known:
+            known[key] = known.pop(key)  # needed last
+        else:
+            document = job.plugin.document
+            known[key] = msgspec.json.decode(document) if document else {}
+            if len(known) > MOST_CONFIGURATIONS:
+                del known[next(iter(known))]
+        return known[key]
+
+    @property
+    def all(self) -> list[Handler]:
+        """Those that were made."""
+        return list(self._made.values())
+
+
+def handler_place(job: Job) -> str:
+    """Where the handler of a job is: "module:Class"."""
+    if job.plugin.step == PYTHON_PLUGIN_STEP:
+        return PYTHON_PLUGIN_HANDLER
+    # Built-in plugins have a module of their name, so the others need not be imported.
+    module = importlib.import_module(f"gateway.plugins.{job.plugin_name.replace('-', '_')}")
+    place: str = module.PLUGIN.handler
+    if not place:
+        raise LookupError(f"the plugin {job.plugin_name} has no handler")
+    return place
+
+
+def load(place: str) -> Any:
+    """The object at "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

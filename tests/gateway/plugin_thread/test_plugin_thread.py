@@ -1,0 +1,228 @@
+"""The plugin thread, between handlers and a loop thread that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.logs import ErrorLog
+from gateway.plugin_thread import Job, PluginThread, WorkerContext, handlers, thread
+from gateway.settings import load_settings
+from native.jobs import JobState, PlayedWorker
+from native.shm import SharedState
+from tests.support.gateway import wait_for
+
+
+class EchoHandler:
+    """Answers what the job's payload says."""
+
+    made: list[EchoHandler]
+    configurations: list[Any]
+    closed: bool = False
+    released: threading.Event
+
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
+        EchoHandler.made.append(self)
+
+    def handle(self, job: Job) -> Any:
+        EchoHandler.configurations.append(job.config)
+        match job.payload:
+            case b"fail":
+                raise ValueError("this cannot be")
+            case b"fail later":
+                return self.fail()
+            case b"wait":
+                return self.wait()
+            case b"block":
+                EchoHandler.released.wait(20)
+                return b"unblocked"
+            case payload if payload.startswith(b"async"):
+                return self.later(payload)
+            case payload:
+                return payload.upper()
+
+    async def later(self, payload: bytes) -> bytes:
+        await asyncio.sleep(0)
+        return payload.upper()
+
+    async def fail(self) -> bytes:
+        await asyncio.sleep(0)
+        raise KeyError("nothing there")
+
+    async def wait(self) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def close(self) -> None:
+        EchoHandler.closed = True
+
+
+class Stage:
+    """A worker with a plugin thread."""
+
+    def __init__(self, log: Path, **worker: Any) -> None:
+        self.log = log
+        self.worker = PlayedWorker("example", b'{"limit": 3}', **worker)
+        self.thread = PluginThread(
+            self.worker.queue(),
+            load_settings(None, {}, {}),
+            SharedState.create(1),
+            ErrorLog(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)),
+            worker=0,
+            name="test-plugins",
+        )
+
+    def park(self, number: int, payload: bytes) -> None:
+        assert self.worker.park(number, payload)
+        self.worker.end_round()
+
+    def answer(self, number: int) -> tuple[int, bytes]:
+        """What an exchange is resumed with."""
+
+        def resumed() -> bool:
+            select.select([self.worker.wakeup_fd], [], [], 0.05)
+            self.worker.wake_up()
+            return bool(self.worker.times_resumed(number))
+
+        wait_for(resumed, what=f"exchange {number} is resumed")
+        found = self.worker.resumed(number)
+        assert found is not None
+        return found
+
+    def logged(self) -> str:
+        return self.log.read_text()
+
+
+@pytest.fixture
+def stage_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    monkeypatch.setattr(handlers, "handler_place", lambda job: f"{__name__}:EchoHandler")
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    EchoHandler.made, EchoHandler.configurations = [], []
+    EchoHandler.closed, EchoHandler.released = False, threading.Event()
+    stages: list[Stage] = []
+
+    def make(**worker: Any) -> Stage:
+        stages.append(Stage(tmp_path / "error.log", **worker))
+        stages[-1].thread.start()
+        return stages[-1]
+
+    yield make
+    EchoHandler.released.set()
+    for stage in stages:
+        stage.thread.end()
+
+
+def test_handlers_answer_at_once_or_later(stage_of: Callable[..., Stage]) -> None:
+    stage = stage_of()
+    for number, payload in enumerate((b"one", b"async two", b"three")):
+        stage.park(number, payload)
+    assert [stage.answer(number) for number in range(3)] == [
+        (JobState.JOB_DONE, b"ONE"),
+        (JobState.JOB_DONE, b"ASYNC TWO"),
+        (JobState.JOB_DONE, b"THREE"),
+    ]
+    assert len(EchoHandler.made) == 1
+    assert EchoHandler.made[0].context.worker == 0
+    first, *others = EchoHandler.configurations
+    assert first == {"limit": 3}
+    assert all(other is first for other in others)
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [(b"fail", "ValueError: this cannot be, in "), (b"fail later", "KeyError: 'nothing there', in ")],
+)
+def test_an_exception_is_logged_and_the_job_has_failed(
+    stage_of: Callable[..., Stage], payload: bytes, text: str
+) -> None:
+    stage = stage_of()
+    stage.park(0, payload)
+    stage.park(1, b"next")
+    assert stage.answer(0) == (JobState.JOB_FAILED, b"")
+    assert stage.answer(1) == (JobState.JOB_DONE, b"NEXT")
+    (line,) = stage.logged().splitlines()
+    assert f"plugin example failed: {text}" in line
+    assert "test_plugin_thread.py:" in line
+    assert line.endswith(f'request_id: "{"r" * 32}"')
+
+
+def test_a_handler_that_is_not_there_is_logged(
+    stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "handler_place", lambda job: "gateway.nowhere:Handler")
+    stage = stage_of()
+    stage.park(0, b"x")
+    assert stage.answer(0) == (JobState.JOB_FAILED, b"")
+    assert "ModuleNotFoundError: No module named 'gateway.nowhere'" in stage.logged()
+
+
+def test_work_that_nobody_waits_for_is_cancelled(stage_of: Callable[..., Stage]) -> None:
+    stage = stage_of()
+    stage.park(0, b"wait")
+    wait_for(lambda: EchoHandler.configurations, what="the job is begun")
+    stage.worker.expire(0)
+    assert stage.worker.resumed(0) == (JobState.JOB_LATE, b"")
+    stage.worker.free_job(0)
+    wait_for(lambda: stage.worker.wake_up() or not stage.worker.in_use()["outside"], what="it is cancelled")
+    stage.worker.wake_up()
+    assert stage.worker.in_use()["jobs"] == 0
+    assert stage.worker.counted() == {"plugin_timeouts": 1, "plugin_failures": 0, "jobs_dropped": 0}
+
+
+def test_work_for_no_request_ends_at_its_deadline(stage_of: Callable[..., Stage]) -> None:
+    stage = stage_of(deadline_ms=50)
+    assert stage.worker.send(b"wait")
+    stage.worker.end_round()
+    wait_for(lambda: EchoHandler.configurations, what="the job is begun")
+    wait_for(lambda: stage.worker.wake_up() or not stage.worker.in_use()["outside"], what="it is cancelled")
+
+
+def test_a_handler_that_blocks_is_reported(
+    stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread, "STANDSTILL", 0.0)
+    stage = stage_of()
+    stage.park(0, b"block")
+    wait_for(lambda: EchoHandler.configurations, what="the job is begun")
+    stage.thread.look_after()
+    stage.thread.look_after()  # once is enough
+    (line,) = stage.logged().splitlines()
+    assert "plugin example has held up the other Python plugins of this worker for" in line
+    assert "handle (" in line
+    EchoHandler.released.set()
+    assert stage.answer(0) == (JobState.JOB_DONE, b"unblocked")
+
+
+def test_the_end_finishes_what_there_is(stage_of: Callable[..., Stage]) -> None:
+    stage = stage_of(deadline_ms=300)
+    for _ in range(100):
+        assert stage.worker.send(b"async work")
+    assert stage.worker.send(b"wait")
+    stage.worker.end_round()
+    started = time.monotonic()
+    assert stage.thread.end()
+    assert time.monotonic() - started < 5
+    assert len(EchoHandler.configurations) == 101
+    assert EchoHandler.closed
+    stage.worker.wake_up()
+    assert stage.worker.in_use() == {"jobs": 0, "outside": 0, "bytes": 0, "buffers": 0, "users": 0}
+
+
+def test_a_thread_that_hangs_does_not_hold_up_the_end(
+    stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread, "END_PATIENCE", -0.9)
+    stage = stage_of()
+    stage.park(0, b"block")
+    wait_for(lambda: EchoHandler.configurations, what="the job is begun")
+    assert not stage.thread.end()
