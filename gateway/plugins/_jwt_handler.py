@@ -1,9 +1,9 @@
 """jwt on the plugin thread: reads tokens and verifies them; steps/jwt.pyx asks.
 
 It never sees who the consumers are. A token takes two jobs: READ tells the step what the token names its
-credential by, the step looks that up among the identities that its request is pinned to, and VERIFY brings the
-token with the keys of the credentials found. So it is the step alone that decides which keys may count, and no
-job depends on a snapshot that could be gone.
+credential by, the step looks that up among the identities that its request is pinned to, and VERIFY brings
+the token with the keys of the credentials found. So it is the step alone that decides which keys may count,
+and no job depends on a snapshot that could be gone.
 
 A result begins with a byte that says what it is, see Outcome; numbers are little endian:
 
@@ -13,8 +13,8 @@ A result begins with a byte that says what it is, see Outcome; numbers are littl
     REFUSED     the body of the 401
     UNAVAILABLE nothing
 
-The job VERIFY has the number of keys (uint32), for each its algorithm (uint8) and length (uint32) and its bytes,
-then the token. No keys: those of the issuer's key set.
+The job VERIFY has the number of keys (uint32), for each its algorithm (uint8) and length (uint32) and its
+bytes, then the token. No keys: those of the issuer's key set.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Key sets of issuers (RFC 7517), fetched when a token needs them.
 
-    fetched      on the first need, after their time (`jwks_cache_ttl`), and when a token names a key that is not
-                 there: for that reason at most once in UNKNOWN_KEY_INTERVAL seconds, whatever tokens come
-    failing      after a failure nothing is fetched for RETRY_INTERVAL seconds; keys that are there are used for
-                 up to KEPT_WHEN_UNREACHABLE seconds beyond their time, so that tokens outlive a restart of their
-                 issuer
-    waiting      requests that need the same set wait for the same fetch, REQUEST_TIME seconds at most; with keys
-                 that are merely past their time, PATIENCE seconds
+    fetched   on the first need, after their time (`jwks_cache_ttl`), and when a token names a key that is not
+              there: for that reason at most once in UNKNOWN_KEY_INTERVAL seconds, whatever tokens come
+    failing   after a failure nothing is fetched for RETRY_INTERVAL seconds; keys that are there are used for
+              up to KEPT_WHEN_UNREACHABLE seconds beyond their time: tokens outlive a restart of their issuer
+    waiting   requests that need the same set wait for the same fetch, REQUEST_TIME seconds at most; with keys
+              that are merely past their time, PATIENCE seconds
 
 What is fetched is bounded in time, size and number, and is redirected within the same origin only. Keys for
 encryption, of kinds that are no public keys, and too short ones are left out.

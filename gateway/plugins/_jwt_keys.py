@@ -1,4 +1,4 @@
-"""Signatures, by PyJWT. Which algorithm counts is said by the credential or the key, never by the token alone."""
+"""Signatures, by PyJWT. The algorithm is that of the credential or key: the token cannot choose another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def is_symmetric(algorithm: str) -> bool:
 def signed_by(token: Token, algorithm: str, material: bytes, *, is_base64: bool = False) -> bool:
     """Whether the token was signed with the key of a credential for `algorithm`.
 
-    `material`: the secret, or a public key as PEM. `is_base64`: secrets are written in base64. Raises UnusableKey.
+    `material`: the secret, or a public key as PEM. `is_base64`: secrets are written in base64. Raises
+    UnusableKey.
     """
     if token.algorithm != algorithm:
         return False

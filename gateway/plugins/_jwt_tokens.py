@@ -1,8 +1,8 @@
 """Reading JSON Web Tokens (RFC 7515, compact serialisation; RFC 7519): strictly, before any key is looked at.
 
-A token has exactly one spelling here: base64url without padding and with zeros in the bits that are left over,
-no white space, JSON in UTF-8 that names every member once and has only numbers that are numbers. Whatever another
-implementation behind the gateway might read differently is refused.
+A token has exactly one spelling here: base64url without padding and with zeros in the bits that are left
+over, no white space, JSON in UTF-8 that names every member once and has only numbers that are numbers.
+Whatever another implementation behind the gateway might read differently is refused.
 """
 
 from __future__ import annotations
