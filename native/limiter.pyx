@@ -1,0 +1,539 @@
+"""The table of counts; see limiter.pxd.
+
+A *bucket* is sixteen places, four cache lines. Its first place is no count but says which insertion is under way:
+
+    tag 0              none; the word's upper bits number the insertions so far
+    tag of a key       that key is to get the place whose number the lowest byte of the word says
+
+Whoever wants to insert a key numbers its insertion before it looks for the key, and announces it with a compare-and-swap
+that fails when any other insertion came between: so a key cannot get two places. Whoever finds an insertion announced
+finishes it first, be its author asleep or dead. Keys that have a place never look at the first one.
+
+Words:
+    fixed window     end of the window (seconds since the epoch, 32 bits) | count (32)
+    sliding window   number of the window (its lower 20 bits) | count of the one before (22) | count (22)
+    token bucket     when the bucket is full again, ns since the epoch
+
+The loops end: a compare-and-swap fails only because another worker's went through.
+
+The clocks of workers differ by some milliseconds, and each looks at its own once per round of its loop. A count therefore
+never goes back by a window: who comes late to a window that others have left is counted in theirs. Only a clock that is
+set back by more than a window begins the count anew.
+"""
+
+from libc.math cimport ceil
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from native.hashing cimport xxh64
+from native.shm cimport SharedState, shared_control
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <time.h>
+
+    #define LIMITER_LOAD(word) __atomic_load_n((word), __ATOMIC_ACQUIRE)
+    #define LIMITER_COUNT(word) __atomic_fetch_add((word), 1, __ATOMIC_RELAXED)
+    #define LIMITER_PREFETCH(place) __builtin_prefetch((place), 1)
+
+    /* Compare and swap sixteen aligned bytes. On failure, tag and word are what was found instead, read as one. */
+    static inline int limiter_swap(void *place, uint64_t *tag, uint64_t *word, uint64_t new_tag, uint64_t new_word)
+    {
+    #if defined(__x86_64__)
+        unsigned char swapped;
+        __asm__ __volatile__("lock cmpxchg16b %1\\n\\tsete %0"
+                             : "=q"(swapped), "+m"(*(unsigned __int128 *)place), "+a"(*tag), "+d"(*word)
+                             : "b"(new_tag), "c"(new_word)
+                             : "memory", "cc");
+        return swapped;
+    #else
+        unsigned __int128 old = ((unsigned __int128)*word << 64) | *tag;
+        unsigned __int128 new = ((unsigned __int128)new_word << 64) | new_tag;
+        unsigned __int128 found = __sync_val_compare_and_swap((unsigned __int128 *)place, old, new);
+        int swapped = found == old;
+        *tag = (uint64_t)found;
+        *word = (uint64_t)(found >> 64);
+        return swapped;
+    #endif
+    }
+    static inline uint64_t limiter_clock(void)
+    {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+    }
+    """
+    uint64_t LIMITER_LOAD(const uint64_t* word) noexcept nogil
+    void LIMITER_COUNT(uint64_t* word) noexcept nogil
+    void LIMITER_PREFETCH(const void* place) noexcept nogil
+    bint limiter_swap(Place* place, uint64_t* tag, uint64_t* word, uint64_t new_tag, uint64_t new_word) noexcept nogil
+    uint64_t limiter_clock() noexcept nogil
+
+cdef enum:
+    KIND_BITS = 5                    # of a tag: algorithm and period
+    SLIDING_BITS = 22                # of a count
+    SLIDING_SHIFT = 44               # of the number of the window
+    NUMBER_MASK = 0xfffff            # twenty bits: seconds come round after twelve days, minutes after two years
+    DAY = 86400
+
+cdef uint64_t NANOSECONDS = 1000000000
+# A bucket that would be full later than this after the time that it needs: the clock was set back, or it was deeper.
+cdef uint64_t CLOCK_SLACK = 5 * NANOSECONDS
+cdef uint64_t KIND_MASK = (1 << KIND_BITS) - 1
+cdef uint32_t[PERIODS] LENGTHS = [1, 60, 3600, DAY, 30 * DAY, 365 * DAY]
+
+# What a place holds, read as one.
+ctypedef struct Count:
+    Place* place                     # NULL: there is none
+    uint64_t tag
+    uint64_t word
+
+
+cdef LimiterTable limiter_table(ControlWords* control) noexcept nogil:
+    cdef LimiterTable table
+    cdef uint64_t count = control.limiter_size // (BUCKET_PLACES * sizeof(Place))
+    table.header = <TableHeader*> (<uint8_t*> control + control.limiter_offset)
+    table.buckets = <Place*> (table.header + 1)
+    # the first bucket's room is the header's
+    table.bucket_count = <uint32_t> (count - 1 if count else 0)
+    return table
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+cdef uint64_t clock_nanoseconds() noexcept nogil:
+    return limiter_clock()
+
+
+cdef uint32_t period_length(uint32_t period) noexcept nogil:
+    return LENGTHS[period]
+
+
+cdef int64_t days_to(int64_t year, int64_t month) noexcept nogil:
+    """Days from the epoch to the first of a month (1..12) of the Gregorian calendar."""
+    # Counted in years that begin in March, so that the leap day is the last of its year.
+    if month <= 2:
+        year -= 1
+        month += 12
+    return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 - 719468
+
+
+cdef void find_month(int64_t day, int64_t* year, int64_t* month) noexcept nogil:
+    """Year and month of a day since the epoch; both are guessed, and corrected."""
+    year[0] = 1970 + day // 366
+    while days_to(year[0] + 1, 1) <= day:
+        year[0] += 1
+    month[0] = 1 + (day - days_to(year[0], 1)) // 31
+    if month[0] < 12 and days_to(year[0], month[0] + 1) <= day:
+        month[0] += 1
+
+
+cdef void set_window(Moment* moment, uint32_t period, int64_t start, int64_t end, int64_t number) noexcept nogil:
+    moment.start[period] = <uint32_t> start
+    moment.end[period] = <uint32_t> end
+    moment.number[period] = <uint32_t> number
+
+
+cdef void set_moment(Moment* moment, int64_t seconds, uint64_t nanoseconds) noexcept nogil:
+    cdef int64_t year, month, start
+    cdef uint32_t period, length
+    moment.nanoseconds = nanoseconds
+    if moment.seconds == seconds and moment.end[<uint32_t> PERIOD_SECOND]:
+        return
+    moment.seconds = seconds
+    for period in range(PERIOD_DAY + 1):
+        length = LENGTHS[period]
+        start = seconds // length
+        set_window(moment, period, start * length, (start + 1) * length, start)
+    if moment.start[<uint32_t> PERIOD_MONTH] <= seconds < moment.end[<uint32_t> PERIOD_MONTH]:
+        return
+    find_month(seconds // DAY, &year, &month)
+    set_window(moment, PERIOD_MONTH, days_to(year, month) * DAY,
+               (days_to(year, month + 1) if month < 12 else days_to(year + 1, 1)) * DAY, year * 12 + month)
+    set_window(moment, PERIOD_YEAR, days_to(year, 1) * DAY, days_to(year + 1, 1) * DAY, year)
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+cdef LimiterKey limiter_key(const uint64_t* seeds, const void* identifier, uint32_t length) noexcept nogil:
+    cdef LimiterKey key
+    key.place_hash = xxh64(identifier, length, seeds[0])
+    key.tag_hash = xxh64(identifier, length, seeds[1])
+    return key
+
+
+cdef inline uint64_t tag_of(LimiterKey key, const Limit* limit) noexcept nogil:
+    # never 0: algorithms begin with 1
+    return (key.tag_hash & ~KIND_MASK) | <uint64_t> (limit.algorithm << 3) | limit.period
+
+
+cdef inline Place* bucket_of(const LimiterTable* table, LimiterKey key, const Limit* limit) noexcept nogil:
+    """The limits of a key lie in different buckets, so that one with many does not fill its own."""
+    cdef uint64_t spread = (key.place_hash + limit.period * <uint64_t> 0x9e3779b97f4a7c15) >> 32
+    return table.buckets + ((spread * table.bucket_count) >> 32) * BUCKET_PLACES
+
+
+cdef inline void read_place(Place* place, Count* count) noexcept nogil:
+    """Both halves as of one time: the tag is the same before and after."""
+    count.place = place
+    while True:
+        count.tag = LIMITER_LOAD(&place.tag)
+        count.word = LIMITER_LOAD(&place.word)
+        if LIMITER_LOAD(&place.tag) == count.tag:
+            return
+
+
+cdef bint find_place(Place* bucket, uint64_t tag, Count* count) noexcept nogil:
+    """False: the key has no place. Places are filled from the front and never become free again."""
+    cdef uint32_t i
+    cdef uint64_t found
+    for i in range(1, BUCKET_PLACES):
+        found = LIMITER_LOAD(&bucket[i].tag)
+        if found == tag:
+            read_place(bucket + i, count)
+            if count.tag == tag:
+                return True
+        if found == 0:
+            return False
+    return False
+
+
+cdef uint64_t ends_at(uint64_t tag, uint64_t word, const Moment* moment) noexcept nogil:
+    """When a count ends to matter, seconds since the epoch; not after moment.seconds: it has."""
+    cdef uint64_t kind = tag & KIND_MASK
+    cdef uint32_t period = <uint32_t> (kind & 7)
+    cdef uint64_t age
+    if kind >> 3 == FIXED_WINDOW:
+        return word >> 32
+    if kind >> 3 == TOKEN_BUCKET:
+        # the second in which it is full again has not ended
+        return word // NANOSECONDS + (1 if word > moment.nanoseconds else 0)
+    age = (moment.number[period] - (word >> SLIDING_SHIFT)) & NUMBER_MASK
+    if word == 0 or 1 < age < NUMBER_MASK:
+        return 0
+    # a window counts until the one after it has ended
+    return moment.end[period] + (0 if age == 1 else <uint64_t> LENGTHS[period])
+
+
+cdef uint32_t choose_place(Place* bucket, const Moment* moment, bint* is_live) noexcept nogil:
+    """The place for a new key: a free one, else the one that ends or has ended first."""
+    cdef Count count
+    cdef uint64_t end
+    cdef uint64_t first_end = 0
+    cdef uint32_t chosen = 0
+    cdef uint32_t i
+    is_live[0] = False
+    for i in range(1, BUCKET_PLACES):
+        read_place(bucket + i, &count)
+        if count.tag == 0:
+            is_live[0] = False
+            return i
+        end = ends_at(count.tag, count.word, moment)
+        if chosen == 0 or end < first_end:
+            chosen = i
+            first_end = end
+    is_live[0] = first_end > <uint64_t> moment.seconds
+    return chosen
+
+
+cdef void finish_insertion(Place* bucket, uint64_t tag, uint64_t word) noexcept nogil:
+    """Give the announced key its place, and say that the insertion is over; somebody else may do so meanwhile."""
+    cdef Count count
+    cdef Place* place = bucket + (word & (BUCKET_PLACES - 1))
+    cdef uint64_t announced_tag = tag
+    cdef uint64_t announced_word = word
+    while True:
+        read_place(place, &count)
+        if count.tag == tag:
+            break
+        # What was read is there while the insertion is still announced: whoever comes late changes nothing.
+        if LIMITER_LOAD(&bucket.tag) != tag or LIMITER_LOAD(&bucket.word) != word:
+            return
+        if limiter_swap(place, &count.tag, &count.word, tag, 0):
+            break
+    limiter_swap(bucket, &announced_tag, &announced_word, 0, word)
+
+
+cdef void insert_place(const LimiterTable* table, Place* bucket, uint64_t tag, const Moment* moment,
+                       Count* count) noexcept nogil:
+    """Find or make the key's place."""
+    cdef Count announced
+    cdef uint64_t word
+    cdef uint32_t chosen
+    cdef bint is_live
+    cdef bint is_free
+    while True:
+        read_place(bucket, &announced)
+        if announced.tag:
+            finish_insertion(bucket, announced.tag, announced.word)
+            continue
+        if find_place(bucket, tag, count):
+            return
+        chosen = choose_place(bucket, moment, &is_live)
+        is_free = LIMITER_LOAD(&bucket[chosen].tag) == 0
+        word = (((announced.word >> 8) + 1) << 8) | chosen
+        if limiter_swap(bucket, &announced.tag, &announced.word, tag, word):
+            if is_live:
+                LIMITER_COUNT(&table.header.evictions)
+            elif is_free:
+                LIMITER_COUNT(&table.header.used_places)
+            finish_insertion(bucket, tag, word)
+
+
+# --- algorithms: words in, words out ---------------------------------------------------------------------------------
+# Each brings a word to the present, says how it stands, and what it becomes when one is taken.
+ctypedef struct Step:
+    uint64_t word                # with one more
+    bint admitted
+    LimitState before            # without, and how long to wait when it is refused
+    LimitState after
+
+
+cdef inline uint64_t seconds_up(uint64_t nanoseconds) noexcept nogil:
+    cdef uint64_t seconds = (nanoseconds + NANOSECONDS - 1) // NANOSECONDS
+    return seconds if seconds else 1
+
+
+cdef uint64_t nominal_reset(const Moment* moment, uint32_t period) noexcept nogil:
+    """Kong's Reset: the nominal length of the period less what has passed of it."""
+    cdef uint64_t passed = <uint64_t> (moment.seconds - moment.start[period])
+    return LENGTHS[period] - passed if passed + 1 < LENGTHS[period] else 1
+
+
+cdef uint64_t current_fixed(uint64_t word, uint32_t period, const Moment* moment) noexcept nogil:
+    """The word at present: of this window, or of the next if others have begun it."""
+    cdef uint64_t end = word >> 32
+    cdef uint64_t now_end = moment.end[period]
+    if end == now_end or now_end < end <= now_end + LENGTHS[period] + DAY * (period >= PERIOD_MONTH):
+        return word
+    return now_end << 32
+
+
+cdef void step_fixed(const Limit* limit, uint64_t word, const Moment* moment, Step* step) noexcept nogil:
+    cdef uint64_t used
+    word = current_fixed(word, limit.period, moment)
+    used = word & MAX_FIXED
+    step.admitted = used < limit.amount
+    step.word = word + 1
+    step.before.remaining = limit.amount - used if step.admitted else 0
+    step.before.reset = nominal_reset(moment, limit.period)
+    step.after.remaining = step.before.remaining - 1
+    step.after.reset = step.before.reset
+
+
+cdef uint64_t earlier_share(uint64_t count, uint64_t left, uint64_t length) noexcept nogil:
+    """What counts of the window before, rounded up, when `left` of the `length` of this one is left."""
+    return (count * left + length - 1) // length if count and left else 0
+
+
+cdef uint64_t sliding_wait(const Limit* limit, uint64_t used, uint64_t earlier, uint64_t left,
+                           uint64_t length) noexcept nogil:
+    """Milliseconds until a refused request would be admitted, if no other came."""
+    if used < limit.amount:
+        # in this window: once no more than amount - used - 1 of the one before counts
+        return left - length * (limit.amount - used - 1) // earlier
+    # in the next one, whose window before is this one
+    return left + length - length * (limit.amount - 1) // used
+
+
+cdef void step_sliding(const Limit* limit, uint64_t word, const Moment* moment, Step* step) noexcept nogil:
+    cdef uint32_t period = limit.period
+    cdef uint64_t number = moment.number[period] & NUMBER_MASK
+    cdef uint64_t age = (number - (word >> SLIDING_SHIFT)) & NUMBER_MASK
+    cdef uint64_t used = word & MAX_SLIDING
+    cdef uint64_t earlier = (word >> SLIDING_BITS) & MAX_SLIDING
+    cdef uint64_t length = 1000 * <uint64_t> (moment.end[period] - moment.start[period])
+    cdef uint64_t passed = moment.nanoseconds // 1000000 - 1000 * <uint64_t> moment.start[period]
+    cdef uint64_t left, share
+    if passed > length:              # the two clocks of a moment differ a little
+        passed = length
+    if age == NUMBER_MASK:           # others have begun the next window
+        number = word >> SLIDING_SHIFT
+        passed = 0
+    elif age == 1:
+        earlier = used
+        used = 0
+    elif age:
+        earlier = used = 0
+    left = length - passed
+    share = earlier_share(earlier, left, length)
+    step.admitted = used + share < limit.amount
+    step.word = (number << SLIDING_SHIFT) | (earlier << SLIDING_BITS) | (used + 1)
+    step.before.remaining = limit.amount - used - share if step.admitted else 0
+    step.after.remaining = step.before.remaining - 1
+    step.after.reset = seconds_up(left * 1000000)
+    step.before.reset = step.after.reset
+    if not step.admitted:
+        step.before.reset = seconds_up(sliding_wait(limit, used, earlier, left, length) * 1000000)
+
+
+cdef void step_bucket(const Limit* limit, uint64_t word, const Moment* moment, Step* step) noexcept nogil:
+    cdef uint64_t now = moment.nanoseconds
+    cdef uint64_t full = word
+    if full < now or full > now + limit.depth_ns + CLOCK_SLACK:
+        full = now
+    step.word = full + limit.interval_ns
+    step.admitted = step.word <= now + limit.depth_ns
+    step.before.remaining = 0
+    if step.admitted:
+        step.before.remaining = (now + limit.depth_ns - full) // limit.interval_ns
+        step.before.reset = seconds_up(full - now)
+    else:
+        step.before.reset = seconds_up(step.word - limit.depth_ns - now)
+    step.after.remaining = step.before.remaining - 1
+    step.after.reset = seconds_up(step.word - now)
+
+
+cdef inline void make_step(const Limit* limit, uint64_t word, const Moment* moment, Step* step) noexcept nogil:
+    if limit.algorithm == FIXED_WINDOW:
+        step_fixed(limit, word, moment, step)
+    elif limit.algorithm == SLIDING_WINDOW:
+        step_sliding(limit, word, moment, step)
+    else:
+        step_bucket(limit, word, moment, step)
+
+
+cdef inline uint64_t window_of(const Limit* limit, uint64_t word) noexcept nogil:
+    """What tells the window of a word from others."""
+    if limit.algorithm == FIXED_WINDOW:
+        return word >> 32
+    return word >> SLIDING_SHIFT if limit.algorithm == SLIDING_WINDOW else 0
+
+
+cdef uint64_t word_returned(const Limit* limit, uint64_t word, uint64_t window) noexcept nogil:
+    """The word with one less of what was taken in that window; the same when it no longer counts there."""
+    cdef uint64_t age
+    if limit.algorithm == TOKEN_BUCKET:
+        return word - limit.interval_ns if word > limit.interval_ns else 0
+    if limit.algorithm == FIXED_WINDOW:
+        return word - 1 if word >> 32 == window and word & MAX_FIXED else word
+    age = ((word >> SLIDING_SHIFT) - window) & NUMBER_MASK
+    if age == 0 and word & MAX_SLIDING:
+        return word - 1
+    if age == 1 and (word >> SLIDING_BITS) & MAX_SLIDING:
+        return word - (<uint64_t> 1 << SLIDING_BITS)
+    return word
+
+
+# --- operations ------------------------------------------------------------------------------------------------------
+cdef bint take_one(const LimiterTable* table, LimiterKey key, const Limit* limit, const Moment* moment,
+                   LimitState* state) noexcept nogil:
+    cdef Place* bucket = bucket_of(table, key, limit)
+    cdef uint64_t tag = tag_of(key, limit)
+    cdef Count count
+    cdef Step step
+    while True:
+        if not find_place(bucket, tag, &count):
+            insert_place(table, bucket, tag, moment, &count)
+        while count.tag == tag:
+            make_step(limit, count.word, moment, &step)
+            if not step.admitted:
+                state[0] = step.before
+                return False
+            if limiter_swap(count.place, &count.tag, &count.word, tag, step.word):
+                state[0] = step.after
+                state.window = window_of(limit, step.word)
+                return True
+
+
+cdef LimitState limiter_look(const LimiterTable* table, LimiterKey key, const Limit* limit,
+                             const Moment* moment) noexcept nogil:
+    cdef Count count
+    cdef Step step
+    if table.bucket_count == 0 or not find_place(bucket_of(table, key, limit), tag_of(key, limit), &count):
+        count.word = 0
+    make_step(limit, count.word, moment, &step)
+    return step.before
+
+
+cdef int limiter_admit(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count,
+                       const Moment* moment, LimitState* states) noexcept nogil:
+    """Several limits: one that refuses is looked for first, then one is taken of each in turn. When another worker was
+    faster somewhere, what was taken is given back. That never refuses anybody for nothing: a limit that is full because
+    of such a count has, by the time it is given back, another behind it that is full.
+    """
+    cdef uint32_t i
+    cdef int refused = -1
+    if table.bucket_count == 0:
+        for i in range(count):
+            states[i] = limiter_look(table, key, limits + i, moment)
+        return -1
+    if count > 1:
+        for i in range(count):
+            LIMITER_PREFETCH(bucket_of(table, key, limits + i))
+        for i in range(count):
+            states[i] = limiter_look(table, key, limits + i, moment)
+            if states[i].remaining == 0:
+                refused = <int> i
+        if refused >= 0:
+            return refused
+    for i in range(count):
+        if not take_one(table, key, limits + i, moment, states + i):
+            limiter_return(table, key, limits, i, states)
+            refused = <int> i
+            break
+    if refused >= 0:
+        for i in range(count):
+            if i != <uint32_t> refused:
+                states[i] = limiter_look(table, key, limits + i, moment)
+    return refused
+
+
+cdef void limiter_return(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count,
+                         const LimitState* states) noexcept nogil:
+    cdef Count found
+    cdef uint64_t tag, word
+    cdef uint32_t i
+    if table.bucket_count == 0:
+        return
+    for i in range(count):
+        tag = tag_of(key, limits + i)
+        if not find_place(bucket_of(table, key, limits + i), tag, &found):
+            continue
+        while found.tag == tag:
+            word = word_returned(limits + i, found.word, states[i].window)
+            if word == found.word or limiter_swap(found.place, &found.tag, &found.word, tag, word):
+                break
+
+
+cdef uint64_t change_count(const LimiterTable* table, LimiterKey key, const Limit* limit, const Moment* moment,
+                           int how, uint64_t number) noexcept nogil:
+    """Fixed windows: the count becomes `number` more (0), at least `number` (1), or `number` (2). Returns that before."""
+    cdef Place* bucket = bucket_of(table, key, limit)
+    cdef uint64_t tag = tag_of(key, limit)
+    cdef uint64_t window, used, after
+    cdef Count count
+    if table.bucket_count == 0:
+        return 0
+    while True:
+        if not find_place(bucket, tag, &count):
+            if how == 2:
+                return 0
+            insert_place(table, bucket, tag, moment, &count)
+        while count.tag == tag:
+            window = current_fixed(count.word, limit.period, moment)
+            used = window & MAX_FIXED
+            if how == 0:
+                after = used + number
+            else:
+                after = used if how == 1 and used > number else number
+            if after > MAX_FIXED:
+                after = MAX_FIXED
+            if limiter_swap(count.place, &count.tag, &count.word, tag, window - used + after):
+                return used
+
+
+cdef uint64_t limiter_add(const LimiterTable* table, LimiterKey key, const Limit* limit, uint64_t number,
+                          const Moment* moment) noexcept nogil:
+    return change_count(table, key, limit, moment, 0, number)
+
+
+cdef uint64_t limiter_take(const LimiterTable* table, LimiterKey key, const Limit* limit,
+                           const Moment* moment) noexcept nogil:
+    return change_count(table, key, limit, moment, 2, 0)
+
+
+cdef void limiter_raise(const LimiterTable* table, LimiterKey key, const Limit* limit, uint64_t number,
+                        const Moment* moment) noexcept nogil:
+    change_count(table, key, limit, moment, 1, number)
+
+
+include "limiter_view.pxi"
