@@ -35,6 +35,7 @@ ctypedef struct RouteQuery:
 ctypedef struct RouteMatch:
     uint32_t route               # index into the snapshot's routes
     uint32_t matched_length      # bytes of the path that the route's path took: what strip_path removes
+    uint32_t regex               # of the route's path: index into RouterRuntime.regexes; NO_INDEX: it is none
     uint16_t capture_count       # groups of a regex path, group 0 included
     uint32_t captures[MAX_CAPTURES * 2]   # start, end in the normalised path
 

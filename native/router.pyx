@@ -69,6 +69,7 @@ cdef inline bint take_regex(Search* search, const MatcherRecord* matcher) noexce
     if not run_regex(search, matcher.regex, search.query.path, search.query.path_length, groups, &count):
         return False
     search.match.matched_length = groups[1]
+    search.match.regex = matcher.regex
     search.match.capture_count = <uint16_t> (count if count < MAX_CAPTURES else MAX_CAPTURES)
     for index in range(2 * <uint32_t> search.match.capture_count):
         search.match.captures[index] = groups[index]
@@ -87,6 +88,7 @@ cdef inline void take_best(Search* search, const uint32_t* ranks, uint32_t count
             continue
         if matcher.regex == NO_INDEX:
             search.match.matched_length = prefix
+            search.match.regex = NO_INDEX
             search.match.capture_count = 0
         elif not take_regex(search, matcher):
             continue

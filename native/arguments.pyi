@@ -1,0 +1,3 @@
+from collections.abc import Sequence
+
+def rewrite(encoded: bytes, changes: Sequence[tuple[str | bytes, ...]], room: int = ...) -> bytes | None: ...
