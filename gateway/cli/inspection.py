@@ -45,6 +45,9 @@ def file_errors(file: Path) -> list[str]:
 
 def declarative_errors(settings: Settings) -> list[str]:
     """Every error of the declarative configuration that settings name; none when they name none."""
+    from gateway.plugins._node import tell_database
+
+    tell_database(settings.database)
     if settings.declarative_config:
         return file_errors(settings.declarative_config)
     if settings.declarative_config_string:

@@ -62,7 +62,8 @@ def key_of_kong(kind: type[Entity], values: Mapping[str, Any], parent: Mapping[s
             return None
         else:
             parts.append("")
-    return ":".join(parts)
+    distinction = kind.distinction(values.get)
+    return ":".join(parts if distinction is None else [*parts, distinction])
 
 
 def key_of_content(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -186,6 +186,12 @@ class Plugin(Entity, frozen=True, kw_only=True):
     def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
         definition = find_plugin(values["name"]) if isinstance(values.get("name"), str) else None
         return definition.config if definition is not None and field == "config" else None
+
+    @classmethod
+    def distinction(cls, value_of: Callable[[str], Any]) -> str | None:
+        config, name = value_of("config"), value_of("instance_name")
+        stacked = isinstance(config, Mapping) and config.get("stacked") is True
+        return name if stacked and isinstance(name, str) else None
 
     @classmethod
     def transform(cls, values: dict[str, Any]) -> None:

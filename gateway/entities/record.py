@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, ClassVar, Protocol, get_type_hints
 
@@ -117,6 +117,12 @@ class Entity(Record, frozen=True, kw_only=True):
     def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
         """The fields within a field of the kind `Anything`, as far as `values` tell: of the plugin whose
         configuration it is."""
+        return None
+
+    @classmethod
+    def distinction(cls, value_of: Callable[[str], Any]) -> str | None:
+        """What tells an entity from another one with the same cache key, where there may be two: the name of
+        a limit that is stacked on others. `value_of` gives the values of its fields, valid or not."""
         return None
 
     @classmethod

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
+from gateway.entities import texts
 from gateway.entities.fields import Array, Boolean, Field, Integer, Text
 from gateway.entities.record import Group, Record, shape_of
 from gateway.entities.record_checks import Conditional
 from gateway.entities.value_checks import server_name_problem
 
+from ._node import has_database
+
 LONGEST_TIMEOUT = 2**31 - 2
-HOST_RULE = None
 PORT = Integer("Its port.", between=(0, 65535))
 
 
@@ -68,6 +70,15 @@ class Redis(Record, frozen=True, kw_only=True):
 REDIS = Group("The Redis server of the policy `redis`.", required=True, record=Redis)
 POLICIES = ("local", "cluster", "redis")
 WITHOUT_DATABASE = ("local", "redis")
+
+
+def _policy_problem(policy: str) -> str | None:
+    if has_database() or policy in WITHOUT_DATABASE:
+        return None
+    return texts.one_of(WITHOUT_DATABASE)
+
+
+POLICY = Text("Where is counted.", one_of=POLICIES, rule=_policy_problem)
 
 
 def _flat(name: str, kind: type[Text] | type[Integer] | type[Boolean]) -> Field:

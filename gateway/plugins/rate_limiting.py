@@ -14,7 +14,7 @@ from gateway.entities.value_checks import header_name_problem, path_problem, sta
 from gateway.plugins import PluginDefinition
 
 from ._limits import PERIODS, Limits
-from ._redis import FLAT_FIELDS, POLICIES, REDIS, Redis, redis_checks
+from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks
 
 LIMIT_BY = ("consumer", "credential", "ip", "service", "header", "path")
 ALGORITHMS = ("fixed-window", "sliding-window", "token-bucket")
@@ -40,7 +40,7 @@ class RateLimitingConfig(Limits, frozen=True, kw_only=True):
             rule=path_problem,
         ),
     ] = None
-    policy: Annotated[str | None, Text("Where requests are counted.", one_of=POLICIES)] = "local"
+    policy: Annotated[str | None, POLICY] = "local"
     fault_tolerant: Annotated[
         bool, Boolean("Whether requests pass when they cannot be counted.", required=True)
     ] = True

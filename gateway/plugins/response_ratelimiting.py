@@ -14,7 +14,7 @@ from gateway.entities.value_checks import header_name_problem
 from gateway.plugins import PluginDefinition
 
 from ._limits import PERIODS, Limits
-from ._redis import FLAT_FIELDS, POLICIES, REDIS, Redis, redis_checks
+from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks
 
 
 class NamedLimits(Limits, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class ResponseRateLimitingConfig(Record, frozen=True, kw_only=True):
             "What requests have in common that are counted together.", one_of=("consumer", "credential", "ip")
         ),
     ] = "consumer"
-    policy: Annotated[str | None, Text("Where costs are counted.", one_of=POLICIES)] = "local"
+    policy: Annotated[str | None, POLICY] = "local"
     fault_tolerant: Annotated[
         bool, Boolean("Whether requests pass when nothing can be counted.", required=True)
     ] = True

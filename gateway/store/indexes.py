@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from gateway.entities.expiry import expiry_of
@@ -29,12 +30,14 @@ class Index(Protocol):
 
 
 def combination_of(entity: Entity, fields: Sequence[str]) -> tuple[Any, ...]:
-    """The values of these fields; references as ids."""
+    """The values of these fields, references as ids; and what else tells the entity from others with them."""
     if len(fields) == 1:  # nearly always
         value = getattr(entity, fields[0])
         return (value.id if isinstance(value, Reference) else value,)
     values = (getattr(entity, name) for name in fields)
-    return tuple(value.id if isinstance(value, Reference) else value for value in values)
+    combination = tuple(value.id if isinstance(value, Reference) else value for value in values)
+    distinction = entity.distinction(partial(getattr, entity))
+    return combination if distinction is None else (*combination, distinction)
 
 
 def referred_to(entity: Entity, field: str) -> Sequence[str]:

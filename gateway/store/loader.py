@@ -271,9 +271,10 @@ class Loader:
                         self._problems.repeated_value(item, texts.already_declared(type_name, name, value))
                     seen.add((name, value))
                 if combined:
-                    combination = tuple(_plain(item.value_of(name)) for name in combined)
+                    distinction = item.kind.distinction(item.value_of)
+                    combination = (*(_plain(item.value_of(name)) for name in combined), distinction)
                     if ("", combination) in seen:
-                        what, value = ", ".join(combined), ", ".join(map(str, combination))
+                        what, value = ", ".join(combined), ", ".join(map(str, combination[:-1]))
                         self._problems.repeated(item, texts.already_declared(type_name, what, value))
                     seen.add(("", combination))
 

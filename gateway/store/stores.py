@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.plugins._node import tell_database
 from gateway.settings import Settings
 from gateway.store.interface import Store
 from gateway.store.memory import LoadMemory
@@ -13,6 +14,7 @@ def make_store(settings: Settings, memory: LoadMemory | None = None, *, keep_sta
     `memory`: of declarative texts, where POST /config uses one. `keep_state`: False for a command that runs
     beside the gateway (see `gateway.store.sql.open_store`).
     """
+    tell_database(settings.database)
     if settings.database != "off":
         from gateway.store.sql import open_store
 
