@@ -12,9 +12,16 @@ cpdef enum AnswerStyle:
     ANSWER_NEGOTIATED = 0        # kong.response.error: JSON by default
     ANSWER_SERVER = 1            # nginx-made: 400, 404, 408, 413, 414, 431, 5xx
 
-# Put a complete answer into exchange.out and mark the exchange as answered by the gateway. `message` NULL: the
-# standard text of the status. `extra` NULL or whole header lines ("Name: value\r\n").
+# An answer is made in two stages: what it says, which the plugins' response functions may still change
+# (exchange.status, exchange.held: its body, exchange.answer_head: its fields), and the bytes for the client.
+#
+# Prepare an error. `message` NULL: the standard text of the status. `extra` NULL or whole header lines
+# ("Name: value\r\n") that belong to the protocol and are constant.
 cdef void build_answer(Exchange* exchange, uint16_t status, const char* message, AnswerStyle style,
                        const char* extra) noexcept nogil
 # A redirect of an http request on an https-only route: Location: https://host/target.
 cdef void build_https_redirect(Exchange* exchange, uint16_t status) noexcept nogil
+# What a step has asked for (exchange.answer).
+cdef void build_step_answer(Exchange* exchange) noexcept nogil
+# Append the prepared answer to exchange.out. When memory is out, nothing is appended.
+cdef void put_answer(Exchange* exchange) noexcept nogil

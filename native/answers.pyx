@@ -1,10 +1,18 @@
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport strlen
 
-from native.connection cimport EXCHANGE_BALANCED, EXCHANGE_LOCAL, REQUEST_ID_LENGTH
-from native.headers cimport HEADER_ACCEPT, HEADER_CONTENT_TYPE, HeaderField
+from native.connection cimport (
+    EXCHANGE_BALANCED,
+    EXCHANGE_LOCAL,
+    REQUEST_ID_LENGTH,
+    STEP_ANSWER_ERROR,
+    STEP_ANSWER_MESSAGE,
+    StepAnswer,
+)
+from native.fields cimport Text, added_length, put_added, text_of
+from native.headers cimport HEADER_ACCEPT, HEADER_CONTENT_TYPE, HEADER_REMOVED, HeaderField, classify_header
 from native.http1 cimport METHOD_HEAD
-from native.memory cimport Buffer, buffer_give, buffer_take
+from native.memory cimport Buffer, BufferStock, buffer_give, buffer_take
 from native.request_head cimport put_forwarded_host
 from native.response_head cimport (
     debug_fields_room,
@@ -13,6 +21,7 @@ from native.response_head cimport (
     put_proxied_fields,
     put_request_id,
     put_status_line,
+    reason_phrase,
     reserve_out,
 )
 from native.snapshot cimport (
@@ -25,7 +34,7 @@ from native.snapshot cimport (
     SEND_SERVER,
     SEND_VIA,
 )
-from native.text cimport PRODUCT, SERVER_FIELD, is_text, put, put_number, put_text
+from native.text cimport PRODUCT, is_text, put, put_number, put_text
 
 cdef enum:
     ANSWER_HEAD_ROOM = 1024
@@ -148,14 +157,19 @@ cdef int answer_type(Exchange* exchange, AnswerStyle style) noexcept nogil:
     return exchange.settings.error_default_type if style == ANSWER_SERVER else ERROR_JSON
 
 
-cdef void put_escaped(Buffer* out, const char* text, int kind) noexcept nogil:
+cdef void put_escaped(Buffer* out, Text text, int kind) noexcept nogil:
+    cdef const char* digits = b"0123456789abcdef"
     cdef uint32_t i
-    cdef char c
-    for i in range(<uint32_t> strlen(text)):
-        c = text[i]
+    cdef uint8_t c
+    for i in range(text.length):
+        c = text.data[i]
         if kind == ERROR_JSON and (c == 34 or c == 92):
             put_text(out, b"\\")
             put(out, &c, 1)
+        elif kind == ERROR_JSON and c < 32:
+            put_text(out, b"\\u00")
+            put(out, digits + (c >> 4), 1)
+            put(out, digits + (c & 15), 1)
         elif kind != ERROR_JSON and kind != ERROR_PLAIN and c == 60:
             put_text(out, b"&lt;")
         elif kind != ERROR_JSON and kind != ERROR_PLAIN and c == 38:
@@ -164,7 +178,7 @@ cdef void put_escaped(Buffer* out, const char* text, int kind) noexcept nogil:
             put(out, &c, 1)
 
 
-cdef const char* put_body(Exchange* exchange, Buffer* body, int kind, const char* message) noexcept nogil:
+cdef const char* put_body(Exchange* exchange, Buffer* body, int kind, Text message) noexcept nogil:
     """Kong's templates. Returns the content type; Kong sends it empty, like the body, to who accepts gRPC only."""
     if kind == ERROR_GRPC:
         return b""
@@ -197,27 +211,113 @@ cdef const char* put_body(Exchange* exchange, Buffer* body, int kind, const char
     return b"text/plain; charset=utf-8"
 
 
-cdef void put_answer(Exchange* exchange, uint16_t status, const char* content_type, Buffer* body,
-                     const char* extra) noexcept nogil:
-    """The head of an own answer and `body` behind it, into exchange.out."""
-    cdef uint8_t sent = exchange.settings.sent_headers
-    cdef uint32_t body_length = body.end - body.start
-    cdef Buffer* out
+# --- preparing: status, body, and the fields that plugins may change --------------------------------------------------
+cdef void add_own_field(Exchange* exchange, const char* name, const void* value, uint32_t length) noexcept nogil:
+    cdef Buffer* lines = exchange.answer_head
+    cdef HeaderField* field = &exchange.response.headers[exchange.response.header_count]
+    cdef uint32_t name_length = <uint32_t> strlen(name)
+    field.name_offset = lines.end
+    field.name_length = <uint16_t> name_length
+    field.value_offset = lines.end + name_length + 2
+    field.value_length = length
+    field.known = classify_header(<const uint8_t*> name, name_length)
+    field.flags = 0
+    put(lines, name, name_length)
+    put_text(lines, b": ")
+    put(lines, value, length)
+    put_text(lines, b"\r\n")
+    exchange.response.header_count += 1
+
+
+cdef void prepare_answer(Exchange* exchange, uint16_t status, Text content_type, Buffer* body,
+                         uint32_t extra_room) noexcept nogil:
+    """Make `body` (given away) the exchange's answer. Without memory there is no answer_head, and so no answer."""
+    cdef BufferStock* stock = &exchange.worker.buffers
     exchange.flags |= EXCHANGE_LOCAL
     exchange.status = status
-    if not reserve_out(exchange, ANSWER_HEAD_ROOM + body_length + debug_fields_room(exchange)
-                       + (<uint32_t> strlen(extra) if extra != NULL else 0)):
+    buffer_give(stock, exchange.held)
+    buffer_give(stock, exchange.answer_head)
+    exchange.held = body
+    exchange.answer_head = buffer_take(stock, ANSWER_HEAD_ROOM + content_type.length + extra_room)
+    exchange.response.header_count = 0
+    if exchange.answer_head == NULL:
+        return
+    if content_type.data != NULL:
+        add_own_field(exchange, b"Content-Type", content_type.data, content_type.length)
+    if exchange.settings.sent_headers & SEND_SERVER:
+        add_own_field(exchange, b"Server", PRODUCT, <uint32_t> strlen(PRODUCT))
+
+
+cdef void build_answer(Exchange* exchange, uint16_t status, const char* message, AnswerStyle style,
+                       const char* extra) noexcept nogil:
+    cdef const char* text = message if message != NULL else standard_message(status)
+    build_error(exchange, status, text_of(text, <uint32_t> strlen(text)), style)
+    exchange.answer_extra = extra
+
+
+cdef void build_error(Exchange* exchange, uint16_t status, Text message, AnswerStyle style) noexcept nogil:
+    cdef Buffer* body = buffer_take(&exchange.worker.buffers, 1024 + 6 * message.length)
+    cdef const char* content_type
+    if body == NULL:
+        return
+    content_type = put_body(exchange, body, answer_type(exchange, style), message)
+    prepare_answer(exchange, status, text_of(content_type, <uint32_t> strlen(content_type)), body, 0)
+
+
+cdef void build_step_answer(Exchange* exchange) noexcept nogil:
+    cdef StepAnswer* answer = &exchange.answer
+    cdef Text text = answer.text
+    cdef Buffer* body
+    if answer.kind == STEP_ANSWER_ERROR:
+        if text.length == 0:
+            text = text_of(standard_message(answer.status), <uint32_t> strlen(standard_message(answer.status)))
+        build_error(exchange, answer.status, text, ANSWER_NEGOTIATED)
+        return
+    body = buffer_take(&exchange.worker.buffers, 64 + 6 * text.length)
+    if body == NULL:
+        return
+    if answer.kind == STEP_ANSWER_MESSAGE:
+        put_text(body, b'{"message":"')
+        put_escaped(body, text, ERROR_JSON)
+        put_text(body, b'"}')
+        prepare_answer(exchange, answer.status, text_of(b"application/json; charset=utf-8", 31), body, 0)
+    else:
+        put(body, text.data, text.length)
+        if answer.content_type.length == 0:
+            answer.content_type = text_of(NULL, 0)
+        prepare_answer(exchange, answer.status, answer.content_type, body, 0)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+cdef void put_own_fields(Exchange* exchange, Buffer* out) noexcept nogil:
+    cdef const HeaderField* field
+    cdef const uint8_t* lines = &exchange.answer_head.data[0]
+    cdef uint32_t i
+    for i in range(exchange.response.header_count):
+        field = &exchange.response.headers[i]
+        if not field.flags & HEADER_REMOVED:
+            put(out, lines + field.name_offset, field.value_offset + field.value_length - field.name_offset)
+            put_text(out, b"\r\n")
+    put_added(out, &exchange.response_edits)
+
+
+cdef void put_answer(Exchange* exchange) noexcept nogil:
+    cdef uint8_t sent = exchange.settings.sent_headers
+    cdef Buffer* body = exchange.held
+    cdef uint32_t body_length
+    cdef Buffer* out
+    if exchange.answer_head == NULL or body == NULL:
+        return
+    body_length = body.end - body.start
+    if not reserve_out(exchange, ANSWER_HEAD_ROOM + exchange.answer_head.end + body_length + debug_fields_room(exchange)
+                       + added_length(&exchange.response_edits)):
         return
     out = exchange.out
-    put_status_line(out, status)
-    put_text(out, b"Content-Type: ")
-    put_text(out, content_type)
-    put_text(out, b"\r\n")
+    put_status_line(out, exchange.status)
+    put_own_fields(exchange, out)
     put_connection(exchange, out, True)
-    if sent & SEND_SERVER:
-        put_text(out, SERVER_FIELD)
-    if extra != NULL:
-        put_text(out, extra)
+    if exchange.answer_extra != NULL:
+        put_text(out, exchange.answer_extra)
     if exchange.flags & EXCHANGE_BALANCED:
         # made after the balancer ran: 502 and 504 (corrections.md, 3)
         if sent & SEND_VIA:
@@ -231,52 +331,47 @@ cdef void put_answer(Exchange* exchange, uint16_t status, const char* content_ty
         put_text(out, b"\r\n")
     put_request_id(exchange, out)
     put_debug_fields(exchange, out)
-    put_text(out, b"Content-Length: ")
-    put_number(out, body_length)
-    put_text(out, b"\r\n\r\n")
-    if exchange.request.method != METHOD_HEAD:
-        put(out, &body.data[0], body_length)
+    if exchange.status != 204 and exchange.status != 304:
+        put_text(out, b"Content-Length: ")
+        put_number(out, body_length)
+        put_text(out, b"\r\n")
+    put_text(out, b"\r\n")
+    if exchange.request.method != METHOD_HEAD and exchange.status != 204 and exchange.status != 304:
+        put(out, &body.data[0] + body.start, body_length)
         exchange.body_sent = body_length
 
 
-cdef void build_answer(Exchange* exchange, uint16_t status, const char* message, AnswerStyle style,
-                       const char* extra) noexcept nogil:
-    cdef Buffer* body = buffer_take(&exchange.worker.buffers, 1024)
-    cdef const char* content_type
-    cdef const char* text = message if message != NULL else standard_message(status)
-    if body == NULL:
-        return
-    content_type = put_body(exchange, body, answer_type(exchange, style), text)
-    put_answer(exchange, status, content_type, body, extra)
-    buffer_give(&exchange.worker.buffers, body)
+cdef void put_page(Buffer* body, uint16_t status) noexcept nogil:
+    """The page that nginx shows of a status."""
+    put_text(body, b"<html>\r\n<head><title>")
+    put_number(body, status)
+    put_text(body, b" ")
+    put_text(body, reason_phrase(status))
+    put_text(body, b"</title></head>\r\n<body>\r\n<center><h1>")
+    put_number(body, status)
+    put_text(body, b" ")
+    put_text(body, reason_phrase(status))
+    put_text(body, b"</h1></center>\r\n</body>\r\n</html>\r\n")
 
 
 cdef void build_https_redirect(Exchange* exchange, uint16_t status) noexcept nogil:
     cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
     cdef Buffer* location = buffer_take(&exchange.worker.buffers, exchange.request.parsed + 512)
     cdef Buffer* body = buffer_take(&exchange.worker.buffers, 512)
-    cdef const char* text
-    if location != NULL and body != NULL:
-        put_text(location, b"Location: https://")
-        put_forwarded_host(exchange, location, head)
-        if exchange.request.path_length == 0:
-            put_text(location, b"/")
-        put(location, head + exchange.request.path_offset, exchange.request.path_length)
-        if exchange.request.has_query:
-            put_text(location, b"?")
-            put(location, head + exchange.request.query_offset, exchange.request.query_length)
-        put(location, <const char*> b"\r\n\0", 3)
-        text = (b"Moved Permanently" if status == 301 else b"Found" if status == 302
-                else b"Temporary Redirect" if status == 307 else b"Permanent Redirect")
-        put_text(body, b"<html>\r\n<head><title>")
-        put_number(body, status)
-        put_text(body, b" ")
-        put_text(body, text)
-        put_text(body, b"</title></head>\r\n<body>\r\n<center><h1>")
-        put_number(body, status)
-        put_text(body, b" ")
-        put_text(body, text)
-        put_text(body, b"</h1></center>\r\n</body>\r\n</html>\r\n")
-        put_answer(exchange, status, b"text/html", body, <const char*> &location.data[0])
+    if location == NULL or body == NULL:
+        buffer_give(&exchange.worker.buffers, location)
+        buffer_give(&exchange.worker.buffers, body)
+        return
+    put_text(location, b"https://")
+    put_forwarded_host(exchange, location, head)
+    if exchange.request.path_length == 0:
+        put_text(location, b"/")
+    put(location, head + exchange.request.path_offset, exchange.request.path_length)
+    if exchange.request.has_query:
+        put_text(location, b"?")
+        put(location, head + exchange.request.query_offset, exchange.request.query_length)
+    put_page(body, status)
+    prepare_answer(exchange, status, text_of(b"text/html", 9), body, location.end)
+    if exchange.answer_head != NULL:
+        add_own_field(exchange, b"Location", &location.data[0], location.end)
     buffer_give(&exchange.worker.buffers, location)
-    buffer_give(&exchange.worker.buffers, body)

@@ -14,6 +14,7 @@ from native.exchange_record cimport exchange_free
 from native.http1 cimport BODY_CHUNKED, BODY_UNTIL_CLOSE
 from native.log cimport log_access
 from native.metrics cimport count_exchange
+from native.plan cimport run_log
 from native.pool cimport pool_give, upstream_close
 from native.response_flow cimport upstream_reusable
 from native.sockets cimport close_with_reset
@@ -36,6 +37,8 @@ cdef void release_upstream(Exchange* exchange) noexcept nogil:
 
 
 cdef void record(Exchange* exchange) noexcept nogil:
+    if exchange.plan != NULL:
+        run_log(exchange)                                # first: the prometheus step may count it by consumer
     count_exchange(exchange)
     if exchange.settings.access_log:
         log_access(exchange)

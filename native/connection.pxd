@@ -11,15 +11,20 @@ completion. What must reach back does so through the function pointers in Worker
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from native.fields cimport FieldEdits, Text
 from native.http1 cimport ChunkDecoder, RequestHead, ResponseHead
+from native.identities cimport ConsumerRecord, CredentialRecord
 from native.loop cimport Endpoint, EventLoop, Timer
 from native.memory cimport Buffer, BufferStock, Slab
 from native.router cimport RouteMatch, RouterRuntime
 from native.shm cimport ControlWords, RouteMetrics, WorkerBlock
 from native.snapshot cimport (
+    MAX_STEPS,
     LiveSettings,
     Peer,
     PeerSet,
+    PlanRecord,
+    PluginRecord,
     RouteRecord,
     ServiceRecord,
     SnapshotHeader,
@@ -48,6 +53,7 @@ ctypedef struct MappedSnapshot:
     const SnapshotHeader* base
     uint64_t size
     RouterRuntime* router        # configuration snapshots only
+    void* plans                  # configuration snapshots only: PlanRuntime, see plan.pxd
     uint32_t* turns              # peers snapshots only: next place in each set's wheel
     uint32_t turn_count
     uint64_t users
@@ -76,6 +82,7 @@ ctypedef struct Downstream:
     Exchange* exchange           # NULL while idle
     Buffer* input                # bytes received and not used up; NULL while idle
     Listener* listener
+    uint64_t number              # of the connection, among those that the worker has accepted
     uint64_t requests            # served on this connection; while lingering: bytes thrown away
     uint64_t idle_since_ms
     uint8_t state                # DownstreamState
@@ -129,6 +136,49 @@ cpdef enum ExchangeFlag:
     EXCHANGE_BALANCED = 1024         # the balancer ran: the answer carries proxy headers (Kong)
     EXCHANGE_CONTINUE_SENT = 2048    # 100 Continue went out
     EXCHANGE_LOCAL = 4096            # the answer is the gateway's own
+    EXCHANGE_PARKED = 8192           # waits for the plugin thread
+    EXCHANGE_WANTS_BODY = 16384      # a step waits for the whole request body
+    EXCHANGE_HOLDS_RESPONSE = 32768  # a step wants the whole response body: collected in `held`
+    EXCHANGE_BODY_OVER = 65536       # the request body is longer than steps may see
+    EXCHANGE_RESPONSE_OVER = 131072  # the response body is
+    EXCHANGE_AUTHENTICATED = 262144  # a plugin has identified the client
+    EXCHANGE_ANONYMOUS = 524288      # as the consumer that stands for unknown clients
+    EXCHANGE_PREFLIGHT = 1048576     # cors has dealt with it: nothing more is added to the response
+    EXCHANGE_BY_CONSUMER = 2097152   # counted with its consumer already
+
+# What a step answers with.
+cpdef enum AnswerKind:
+    STEP_ANSWER_NONE = 0
+    STEP_ANSWER_ERROR = 1        # Kong's error body in the type that the client accepts
+    STEP_ANSWER_MESSAGE = 2      # {"message":"…"}
+    STEP_ANSWER_BODY = 3         # as given
+
+ctypedef struct StepAnswer:
+    uint8_t kind                 # AnswerKind
+    uint16_t status
+    Text text                    # message or body; in the exchange's memory, or constant
+    Text content_type
+
+# In which of a step's functions an exchange is.
+cpdef enum StepPhase:
+    STEPS_REWRITE = 0
+    STEPS_ACCESS = 1
+    STEPS_RESPONSE = 2
+    STEPS_LOG = 3
+
+# Work for the plugin thread, see jobs.pxd.
+ctypedef struct Job:
+    Job* next                    # in a free list
+    Worker* worker
+    Exchange* exchange           # that waits for it; NULL: nobody. The loop thread's
+    MappedSnapshot* configuration    # pinned as long as the job exists
+    const PluginRecord* plugin
+    Buffer* request              # written before it is handed over, then the plugin thread's to read
+    uint8_t* result              # malloc'ed by the plugin thread, freed with the job
+    uint32_t result_length
+    uint32_t verb                # what is wanted; the step's own numbering
+    uint32_t state               # JobState
+    uint64_t number              # grows with every job of a worker
 
 ctypedef struct Exchange:
     Worker* worker
@@ -145,6 +195,29 @@ ctypedef struct Exchange:
     uint32_t tries               # failed tries; a kept-alive connection that turned out to be closed is not one
     uint32_t tried_count
     const Peer* tried[MAX_TRIED_PEERS]
+
+    # plugins
+    MappedSnapshot* identities   # NULL until a plan runs
+    const PlanRecord* plan       # NULL: none
+    uint32_t step                # place in the plan
+    uint8_t step_phase           # StepPhase
+    uint8_t sent_method          # Method of the request to the upstream
+    uint16_t access_edits        # response fields that were added before there was a response
+    const ConsumerRecord* consumer       # NULL: unknown
+    const CredentialRecord* credential   # NULL: none, or of a kind that is no entity
+    Job* job                     # NULL: none
+    StepAnswer answer
+    Buffer* memory               # texts of steps, a chain
+    Text method_override, path_override, query_override, host_override   # data NULL: none
+    uint64_t peer_key_override   # 0: none
+    uint64_t body_limit          # bytes of request body that a step allows; UINT64_MAX: it says nothing
+    FieldEdits request_edits
+    FieldEdits response_edits
+    const char* answer_extra     # own answers: constant lines of the protocol, or NULL
+    Buffer* answer_head          # own answers: the fields that steps may change
+    Buffer* held                 # response body that is held for steps
+    Buffer* held_head            # head of that response
+    const PluginRecord* chosen[MAX_STEPS]    # the configuration that applies, by step; NULL: none
 
     # times, ms on the loop's clock
     uint64_t started_ms          # first byte of the head
@@ -193,6 +266,8 @@ ctypedef struct Exchange:
     uint8_t https                # scheme seen by routing
     uint8_t client_text_length
     uint16_t client_port
+    uint8_t client_family        # 4, 6 or 0 (unix socket), after real-ip
+    uint8_t client_octets[16]    # that address, network order
     char client_text[ADDRESS_TEXT]   # the client's address after real-ip
     char request_id[REQUEST_ID_LENGTH]
     RouteMatch match
@@ -270,6 +345,9 @@ ctypedef struct Worker:
     exchange_handler begin_exchange      # exchange.pyx: a head is complete
     refusal_handler refuse_exchange      # exchange.pyx: the head cannot be served; answer with this status
     downstream_handler exchange_finished  # downstream.pyx: next request, or close
+    exchange_handler resume_exchange     # exchange.pyx: the plugin thread has done what it waits for
+    # plugin thread
+    void* jobs                   # JobQueues of jobs.pyx
     # Descriptors have the lowest free numbers, so a client's number tells how many are in use: from this one on
     # accepting pauses, and the rest is left for connections to upstreams.
     int descriptor_ceiling

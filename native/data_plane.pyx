@@ -7,6 +7,8 @@ methods belong to the main thread.
 import os
 import resource
 
+from native.plan import load_steps
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -22,7 +24,7 @@ from native.downstream cimport (
     free_closed_clients,
     start_accepting,
 )
-from native.exchange cimport begin_exchange, refuse_exchange
+from native.exchange cimport begin_exchange, refuse_exchange, resume_exchange
 from native.identities cimport identities_verify
 from native.jobs cimport job_queue_of, jobs_clear, jobs_collect, jobs_init, jobs_outside, jobs_wake
 from native.log cimport log_writer_run, ring_free, ring_init, update_time_texts, wake_log_writer
@@ -37,6 +39,7 @@ from native.loop cimport (
     timer_set,
 )
 from native.memory cimport buffer_stock_clear, slab_clear, slab_init
+from native.plan cimport PlanRuntime, plan_runtime_free, plan_runtime_new
 from native.pool cimport free_closed_upstreams, pools_clear
 from native.router cimport router_runtime_free, router_runtime_new
 from native.shm cimport (
@@ -251,6 +254,8 @@ cdef class DataPlane:
         worker.begin_exchange = begin_exchange
         worker.refuse_exchange = refuse_exchange
         worker.exchange_finished = exchange_finished
+        worker.resume_exchange = resume_exchange
+        load_steps()
         self.add_listeners(listeners)
         self.reset_gauges()
         update_time_texts(worker)
@@ -315,6 +320,7 @@ cdef class DataPlane:
         """Map a configuration snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""
         cdef MappedSnapshot* snapshot = self.map_file(path, SNAPSHOT_CONFIGURATION)
         cdef MappedSnapshot* earlier = self.mapped
+        cdef const char* problem = NULL
         while earlier != NULL and earlier.router == NULL:
             earlier = earlier.next                       # the newest configuration: it is in use, or will be
         with nogil:
@@ -322,6 +328,11 @@ cdef class DataPlane:
         if snapshot.router == NULL:
             unmap(snapshot)
             raise SnapshotError(f"{path}: a regular expression of the router index does not compile")
+        with nogil:
+            snapshot.plans = plan_runtime_new(snapshot.base, &problem)
+        if snapshot.plans == NULL:
+            unmap(snapshot)
+            raise SnapshotError(f"{path}: {problem.decode()}")
         self.hand_over(&self.worker.next_configuration, snapshot)
 
     def load_peers(self, path):
@@ -428,7 +439,7 @@ cdef class DataPlane:
         """What run() has not given back, by kind; all zero unless something leaks. Call it after run() has returned."""
         return {"clients": self.worker.downstreams.in_use, "exchanges": self.worker.exchanges.in_use,
                 "upstreams": self.worker.upstreams.in_use, "pools": self.worker.pools.in_use,
-                "buffers": self.worker.buffers.in_use}
+                "buffers": self.worker.buffers.in_use - jobs_outside(self.worker)}
 
     def write_logs(self):
         """Write log lines until run() has returned and everything is written."""
@@ -463,6 +474,7 @@ cdef int descriptor_ceiling():
 cdef void unmap(MappedSnapshot* snapshot) noexcept:
     if snapshot.router != NULL:
         router_runtime_free(snapshot.router)
+    plan_runtime_free(<PlanRuntime*> snapshot.plans)
     free(snapshot.turns)
     munmap(<void*> snapshot.base, snapshot.size)
     free(snapshot)

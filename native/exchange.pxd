@@ -9,3 +9,5 @@ from native.connection cimport Exchange
 cdef void begin_exchange(Exchange* exchange) noexcept nogil
 # The head was refused by the parser or never came (Worker.refuse_exchange): answer with `status` and close.
 cdef void refuse_exchange(Exchange* exchange, uint16_t status) noexcept nogil
+# The plugin thread has done what the exchange waits for (Worker.resume_exchange).
+cdef void resume_exchange(Exchange* exchange) noexcept nogil

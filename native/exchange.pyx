@@ -1,10 +1,19 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from native.answers cimport ANSWER_NEGOTIATED, ANSWER_SERVER, AnswerStyle, build_answer, build_https_redirect
+from native.answers cimport (
+    ANSWER_NEGOTIATED,
+    ANSWER_SERVER,
+    AnswerStyle,
+    build_answer,
+    build_https_redirect,
+    build_step_answer,
+    put_answer,
+)
 from native.balancer cimport choose_peer, peer_failed
 from native.client_address cimport find_client_address
 from native.completion cimport abort_exchange, complete_exchange
 from native.connection cimport *
+from native.fields cimport Head, apply_replacements
 from native.headers cimport HEADER_UPGRADE, HeaderField
 from native.http1 cimport (
     BODY_CHUNKED,
@@ -20,8 +29,22 @@ from native.http1 cimport (
     chunk_decoder_reset,
 )
 from native.log cimport LOG_ERROR, LOG_INFO, log_error
+from native.jobs cimport job_expired
 from native.loop cimport Endpoint, Timer, loop_run_again, timer_clear, timer_set
-from native.memory cimport buffer_length
+from native.memory cimport buffer_give, buffer_length
+from native.plan cimport (
+    STEP_BODY,
+    STEP_CONTINUE,
+    STEP_PARK,
+    STEP_RESPOND,
+    begin_plan,
+    request_body_complete,
+    response_body_complete,
+    response_head,
+    run_access,
+    run_response,
+    run_rewrite,
+)
 from native.pool cimport pool_connect, pool_take, upstream_close
 from native.request_flow cimport *
 from native.request_head cimport build_request_head
@@ -35,7 +58,9 @@ from native.snapshot cimport (
     PROTOCOL_HTTP,
     PROTOCOL_HTTPS,
     ROUTE_REQUEST_BUFFERING,
+    PlanRecord,
     snapshot_peer_set,
+    snapshot_plan,
     snapshot_text,
 )
 from native.sockets cimport close_with_reset, socket_error, unsent_bytes
@@ -71,6 +96,8 @@ cdef void settle_connection(Exchange* exchange) noexcept nogil:
 
 
 cdef void send_answer(Exchange* exchange) noexcept nogil:
+    """Write what was prepared, and see it off."""
+    put_answer(exchange)
     if exchange.out == NULL:                             # memory is out
         abort_exchange(exchange)
         return
@@ -88,7 +115,25 @@ cdef void answer(Exchange* exchange, uint16_t status, const char* message, Answe
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
     settle_connection(exchange)
     build_answer(exchange, status, message, style, extra)
-    send_answer(exchange)
+    finish_answer(exchange)
+
+
+cdef void finish_answer(Exchange* exchange) noexcept nogil:
+    """Let the plugins' response functions see the prepared answer, then send it."""
+    if exchange.plan == NULL or exchange.answer_head == NULL:
+        send_answer(exchange)
+        return
+    begin_response_steps(exchange)
+    continue_response(exchange)
+
+
+cdef void answer_step(Exchange* exchange) noexcept nogil:
+    """Respond with what a step has asked for."""
+    if exchange.worker.phase == PHASE_DRAINING:
+        exchange.flags |= EXCHANGE_CLOSE_CLIENT
+    settle_connection(exchange)
+    build_step_answer(exchange)
+    finish_answer(exchange)
 
 
 cdef void refuse_exchange(Exchange* exchange, uint16_t status) noexcept nogil:
@@ -120,7 +165,7 @@ cdef bint protocol_allowed(Exchange* exchange) noexcept nogil:
         return False
     settle_connection(exchange)
     build_https_redirect(exchange, exchange.route.https_redirect_status)
-    send_answer(exchange)
+    finish_answer(exchange)
     return False
 
 
@@ -138,8 +183,36 @@ cdef void begin_exchange(Exchange* exchange) noexcept nogil:
             or exchange.settings.keepalive_timeout_ms == 0 \
             or (exchange.settings.keepalive_requests and client.requests + 1 >= exchange.settings.keepalive_requests):
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
+    exchange.sent_method = exchange.request.method
     find_client_address(exchange)
-    route_exchange(exchange)
+    begin_rewrite(exchange)
+
+
+# --- phase: rewrite --------------------------------------------------------------------------------------------------
+cdef void begin_rewrite(Exchange* exchange) noexcept nogil:
+    """Global plugins that have something to do before routing."""
+    cdef const PlanRecord* plan = snapshot_plan(
+        exchange.configuration.base, exchange.configuration.base.global_plan_offset)
+    if plan == NULL or not plan.rewrites:
+        route_exchange(exchange)
+        return
+    begin_plan(exchange, True)
+    exchange.step_phase = STEPS_REWRITE
+    continue_rewrite(exchange)
+
+
+cdef void continue_rewrite(Exchange* exchange) noexcept nogil:
+    cdef int result = run_rewrite(exchange)
+    if result == STEP_CONTINUE:
+        exchange.plan = NULL
+        route_exchange(exchange)
+    elif result == STEP_RESPOND:
+        answer_step(exchange)
+    elif result != STEP_PARK:
+        answer(exchange, 500, NULL, ANSWER_NEGOTIATED, NULL)
+
+
+# --- phase: route ----------------------------------------------------------------------------------------------------
 
 
 cdef void route_exchange(Exchange* exchange) noexcept nogil:
@@ -154,11 +227,49 @@ cdef void route_exchange(Exchange* exchange) noexcept nogil:
         return
     find_scheme(exchange)
     if not find_route(exchange):
+        begin_plan(exchange, True)                       # the responses of global plugins are for everything
         answer(exchange, 404, b"no Route matched with those values", ANSWER_NEGOTIATED, NULL)
         return
-    if protocol_allowed(exchange):
-        # the access steps of the route's plan come between: a parked request is resumed with serve_exchange
+    if not protocol_allowed(exchange):
+        return
+    if begin_plan(exchange, False):
+        continue_access(exchange)
+    else:
         serve_exchange(exchange)
+
+
+# --- phase: access ---------------------------------------------------------------------------------------------------
+cdef void continue_access(Exchange* exchange) noexcept nogil:
+    """Run the plugins' access functions from where they stopped."""
+    cdef int result
+    while True:
+        result = run_access(exchange)
+        if result == STEP_BODY and not request_body_complete(exchange):
+            if collect_for_step(exchange):
+                continue
+            return
+        break
+    if result == STEP_CONTINUE:
+        serve_exchange(exchange)
+    elif result == STEP_RESPOND:
+        answer_step(exchange)
+    elif result != STEP_PARK:
+        answer(exchange, 500, NULL, ANSWER_NEGOTIATED, NULL)
+
+
+cdef bint collect_for_step(Exchange* exchange) noexcept nogil:
+    """A step wants the whole body. True: it is longer than a step may see. False: it is on its way (collect_body goes
+    on), or the exchange has ended."""
+    if body_too_large(exchange):
+        answer(exchange, 413, NULL, ANSWER_SERVER, NULL)
+        return False
+    if exchange.request.body_kind == BODY_LENGTH \
+            and exchange.request.content_length > exchange.settings.plugin_body_limit:
+        exchange.flags |= EXCHANGE_BODY_OVER
+        return True
+    exchange.flags |= EXCHANGE_WANTS_BODY
+    collect_body(exchange, start_body(exchange))
+    return False
 
 
 cdef void serve_exchange(Exchange* exchange) noexcept nogil:
@@ -172,17 +283,23 @@ cdef void serve_exchange(Exchange* exchange) noexcept nogil:
                   snapshot_text(exchange.configuration.base, exchange.service.host), exchange.service.host.length)
         answer(exchange, 503, b"the protocol of this Service is not available", ANSWER_NEGOTIATED, NULL)
         return
-    if exchange.settings.client_max_body_size and exchange.request.body_kind == BODY_LENGTH \
-            and exchange.request.content_length > exchange.settings.client_max_body_size:
+    if body_too_large(exchange):
         answer(exchange, 413, NULL, ANSWER_SERVER, NULL)
         return
     if exchange.flags & EXCHANGE_BODY_COMPLETE:
+        start_upstream(exchange)
+    elif exchange.body != NULL:                          # a step has looked at the beginning of it
         start_upstream(exchange)
     else:
         collect_body(exchange, start_body(exchange))
 
 
 # --- phase: request body ---------------------------------------------------------------------------------------------
+cdef bint body_too_large(Exchange* exchange) noexcept nogil:
+    return exchange.settings.client_max_body_size != 0 and exchange.request.body_kind == BODY_LENGTH \
+        and exchange.request.content_length > exchange.settings.client_max_body_size
+
+
 cdef bint body_may_wait(Exchange* exchange) noexcept nogil:
     """Small bodies are received whole before the upstream is involved: a slow client does not hold a peer's
     connection, and a retry can send them again. Larger ones, and routes with request_buffering off, stream."""
@@ -242,6 +359,14 @@ cdef int collect_body(Exchange* exchange, int progress) noexcept nogil:
                       exchange.worker.loop.now_ms + exchange.settings.client_body_timeout_ms)
         else:
             timer_clear(&exchange.client.endpoint.timer)
+    if exchange.flags & EXCHANGE_WANTS_BODY:
+        if progress == BODY_WAITING:
+            return ALIVE
+        exchange.flags &= ~<uint32_t> EXCHANGE_WANTS_BODY
+        if progress == BODY_FULL:
+            exchange.flags |= EXCHANGE_BODY_OVER
+        continue_access(exchange)
+        return GONE
     if exchange.upstream == NULL:
         if progress == BODY_FINISHED or progress == BODY_FULL or not body_may_wait(exchange):
             start_upstream(exchange)
@@ -258,7 +383,8 @@ cdef void drop_upstream(Exchange* exchange) noexcept nogil:
 
 cdef bint find_peer_set(Exchange* exchange) noexcept nogil:
     """Answer here when the service's host leads nowhere (proxying.md §4). True: there are peers."""
-    exchange.peer_set = snapshot_peer_set(exchange.peers.base, exchange.service.peer_key)
+    exchange.peer_set = snapshot_peer_set(
+        exchange.peers.base, exchange.peer_key_override or exchange.service.peer_key)
     if exchange.peer_set != NULL and exchange.peer_set.state == PEERS_READY:
         return True
     if exchange.peer_set != NULL and exchange.peer_set.state == PEERS_NO_TARGETS:
@@ -276,7 +402,7 @@ cdef bint find_peer_set(Exchange* exchange) noexcept nogil:
 
 cdef bint is_idempotent(Exchange* exchange) noexcept nogil:
     """What nginx calls so: everything but POST, LOCK and PATCH."""
-    cdef uint8_t method = exchange.request.method
+    cdef uint8_t method = exchange.sent_method
     return method != METHOD_POST and method != METHOD_LOCK and method != METHOD_PATCH
 
 
@@ -380,6 +506,7 @@ cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept 
         abort_exchange(exchange)
         return
     drop_upstream(exchange)
+    forget_response_steps(exchange)
     if exchange.flags & EXCHANGE_REPLAYABLE and (not sent or is_idempotent(exchange)):
         if not stale:
             # a try on a kept-alive connection that the peer had closed already does not count (corrections.md, 4)
@@ -480,9 +607,7 @@ cdef bint upgrade_agreed(Exchange* exchange) noexcept nogil:
 
 
 cdef int begin_response(Exchange* exchange) noexcept nogil:
-    """The final head is there: decide on framing and write the client's head."""
-    cdef bint interim_pending
-    cdef int result
+    """The final head is there: decide on framing, let the plugins see it, and write the client's head."""
     if exchange.response.status == 101 and not upgrade_agreed(exchange):
         upstream_failed(exchange, FAILURE_MALFORMED)
         return GONE
@@ -496,9 +621,121 @@ cdef int begin_response(Exchange* exchange) noexcept nogil:
             # an early answer. Relaying goes on both ways, but the client may well stop here (RFC 9112 §9.5)
             exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
             timer_clear(&exchange.client.endpoint.timer)
-    interim_pending = flush_pending(exchange)
+    if exchange.plan == NULL:
+        return write_response(exchange)
+    begin_response_steps(exchange)
+    return continue_response(exchange)
+
+
+# --- phase: response steps -------------------------------------------------------------------------------------------
+cdef void begin_response_steps(Exchange* exchange) noexcept nogil:
+    """The head of an answer is known, the upstream's or the gateway's own."""
+    cdef Head head
+    exchange.step = 0
+    exchange.step_phase = STEPS_RESPONSE
+    exchange.access_edits = exchange.response_edits.count
+    if exchange.response_edits.count:
+        head = response_head(exchange)
+        apply_replacements(&head)
+
+
+cdef void forget_response_steps(Exchange* exchange) noexcept nogil:
+    """Another try: what the steps did to the response of this one is void."""
+    if exchange.plan == NULL or exchange.step_phase != STEPS_RESPONSE:
+        return
+    exchange.response_edits.count = exchange.access_edits
+    exchange.step_phase = STEPS_ACCESS
+    buffer_give(&exchange.worker.buffers, exchange.held)
+    buffer_give(&exchange.worker.buffers, exchange.held_head)
+    exchange.held = NULL
+    exchange.held_head = NULL
+    exchange.flags &= ~<uint32_t> (EXCHANGE_HOLDS_RESPONSE | EXCHANGE_RESPONSE_OVER)
+
+
+cdef int continue_response(Exchange* exchange) noexcept nogil:
+    """Run the plugins' response functions from where they stopped; then the answer goes out. ALIVE: relay the rest."""
+    cdef int result
+    while True:
+        result = run_response(exchange)
+        if result == STEP_CONTINUE:
+            if exchange.flags & EXCHANGE_LOCAL:
+                send_answer(exchange)
+                return GONE
+            return write_response(exchange)
+        if result == STEP_PARK:
+            if exchange.upstream != NULL:
+                timer_clear(&exchange.upstream.endpoint.timer)
+            return GONE
+        if result == STEP_BODY and not response_body_complete(exchange):
+            if not hold_for_step(exchange):
+                return GONE
+        else:
+            replace_response(exchange, result)
+
+
+cdef void replace_response(Exchange* exchange, int result) noexcept nogil:
+    """A step answers in place of the response at hand, or has failed. The steps after it see the new one."""
+    if exchange.upstream != NULL:
+        drop_upstream(exchange)
+    buffer_give(&exchange.worker.buffers, exchange.held_head)
+    exchange.held_head = NULL
+    exchange.relay_length = 0
+    exchange.flags &= ~<uint32_t> (EXCHANGE_CHUNK_RESPONSE | EXCHANGE_RESPONSE_OVER)
+    settle_connection(exchange)
+    if result == STEP_RESPOND:
+        build_step_answer(exchange)
+    else:
+        build_answer(exchange, 500, NULL, ANSWER_NEGOTIATED, NULL)
+    exchange.step += 1
+
+
+cdef bint hold_for_step(Exchange* exchange) noexcept nogil:
+    """A step wants the whole response body. True: it is there, or longer than a step may see. False: it is on its way,
+    or the exchange has ended."""
+    if exchange.response.status == 101 or (exchange.response_body == BODY_LENGTH
+                                           and exchange.response_left > exchange.settings.plugin_body_limit):
+        exchange.flags |= EXCHANGE_RESPONSE_OVER
+        return True
+    if not begin_hold(exchange):
+        replace_response(exchange, STEP_CONTINUE)
+        return True
+    return advance_hold(exchange)
+
+
+cdef bint advance_hold(Exchange* exchange) noexcept nogil:
+    """Collect more of the body that a step waits for. See hold_for_step()."""
+    cdef int result = hold_response(exchange)
+    if result == RESPONSE_WAITING:
+        await_upstream(exchange)
+        return False
+    if result == RESPONSE_DATA:
+        exchange.flags &= ~<uint32_t> EXCHANGE_HOLDS_RESPONSE
+        return True
+    discard_response(exchange)
+    upstream_failed(exchange, FAILURE_CLOSED if result == RESPONSE_CLOSED else FAILURE_MALFORMED)
+    return False
+
+
+cdef void resume_exchange(Exchange* exchange) noexcept nogil:
+    """The plugin thread has done what the exchange waits for, or its time is over."""
+    if exchange.step_phase == STEPS_REWRITE:
+        continue_rewrite(exchange)
+    elif exchange.step_phase == STEPS_ACCESS:
+        continue_access(exchange)
+    elif continue_response(exchange):
+        advance_response(exchange)
+
+
+# --- phase: response head and body -----------------------------------------------------------------------------------
+cdef int write_response(Exchange* exchange) noexcept nogil:
+    cdef bint interim_pending = flush_pending(exchange)
+    cdef int result
+    if exchange.held_head != NULL:
+        frame_held(exchange)
     result = RESPONSE_MALFORMED if build_response_head(exchange) != 0 else RESPONSE_DATA
-    if result == RESPONSE_DATA and exchange.response.status != 101:
+    if result == RESPONSE_DATA and exchange.held_head != NULL:
+        result = relay_held(exchange)
+    elif result == RESPONSE_DATA and exchange.response.status != 101:
         result = relay_first(exchange)
     if result == RESPONSE_MALFORMED or result == RESPONSE_CLOSED:
         # nothing of it has been sent yet: the client gets a clean answer
@@ -591,6 +828,12 @@ cdef void advance_response(Exchange* exchange) noexcept nogil:
             loop_run_again(&worker.loop, &upstream.endpoint)
             return
         turn += 1
+        if exchange.flags & EXCHANGE_PARKED:
+            return
+        if exchange.flags & EXCHANGE_HOLDS_RESPONSE:
+            if not advance_hold(exchange) or not continue_response(exchange):
+                return
+            continue
         if not exchange.response_head_done:
             if not advance_head(exchange):
                 return
@@ -619,6 +862,8 @@ cdef void on_client_ready(Endpoint* endpoint) noexcept nogil:
     if endpoint.failed:
         abort_exchange(exchange)
         return
+    if exchange.flags & EXCHANGE_PARKED:
+        return
     if not exchange.flags & (EXCHANGE_BODY_COMPLETE | EXCHANGE_REQUEST_SENT) and endpoint.readable \
             and (exchange.upstream != NULL or not exchange.flags & EXCHANGE_RESPONSE_STARTED):
         if not advance_request(exchange):
@@ -637,6 +882,8 @@ cdef void on_upstream_ready(Endpoint* endpoint) noexcept nogil:
             upstream_failed(exchange, FAILURE_CONNECT)
             return
         upstream.state = UPSTREAM_ACTIVE
+    if exchange.flags & EXCHANGE_PARKED:
+        return
     if not exchange.flags & EXCHANGE_REQUEST_SENT and endpoint.writable:
         if not advance_request(exchange):
             return
@@ -646,6 +893,9 @@ cdef void on_upstream_ready(Endpoint* endpoint) noexcept nogil:
 
 cdef void on_client_timeout(Timer* timer) noexcept nogil:
     cdef Exchange* exchange = (<Downstream*> timer.owner).exchange
+    if exchange.flags & EXCHANGE_PARKED:
+        job_expired(exchange)
+        return
     if flush_pending(exchange) and unsent_bytes(exchange.client.endpoint.fd) < exchange.client_unsent:
         # slow but alive: the kernel reports room for more only when a third of its large buffer is free
         await_client(exchange)

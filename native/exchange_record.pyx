@@ -1,9 +1,11 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport UINT64_MAX, uint64_t
 from libc.string cimport memcpy
 
-from native.connection cimport EXCHANGE_REPLAYABLE
+from native.connection cimport EXCHANGE_REPLAYABLE, STEPS_REWRITE
+from native.fields cimport text_of
 from native.http1 cimport chunk_decoder_reset, request_head_reset, response_head_reset
-from native.memory cimport buffer_give, slab_give, slab_take
+from native.jobs cimport job_abandon
+from native.memory cimport Buffer, BufferStock, buffer_give, slab_give, slab_take
 from native.snapshot cimport snapshot_settings
 
 
@@ -87,6 +89,29 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.response_body = 0
     exchange.https = 0
     exchange.to_upstream = NULL
+    exchange.identities = NULL
+    exchange.plan = NULL
+    exchange.step = 0
+    exchange.step_phase = STEPS_REWRITE
+    exchange.sent_method = 0
+    exchange.access_edits = 0
+    exchange.consumer = NULL
+    exchange.credential = NULL
+    exchange.job = NULL
+    exchange.answer.kind = 0
+    exchange.memory = NULL
+    exchange.method_override = exchange.path_override = text_of(NULL, 0)
+    exchange.query_override = exchange.host_override = text_of(NULL, 0)
+    exchange.peer_key_override = 0
+    exchange.body_limit = UINT64_MAX
+    exchange.request_edits.text = NULL
+    exchange.request_edits.count = 0
+    exchange.response_edits.text = NULL
+    exchange.response_edits.count = 0
+    exchange.answer_extra = NULL
+    exchange.answer_head = NULL
+    exchange.held = NULL
+    exchange.held_head = NULL
     exchange.match.matched_length = 0
     exchange.match.capture_count = 0
     exchange.client_port = client.peer_port
@@ -100,10 +125,30 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     return exchange
 
 
+cdef void free_step_state(Exchange* exchange) noexcept nogil:
+    cdef BufferStock* stock = &exchange.worker.buffers
+    cdef Buffer* piece
+    if exchange.job != NULL:
+        job_abandon(exchange)
+    if exchange.identities != NULL:
+        exchange.identities.users -= 1
+    while exchange.memory != NULL:
+        piece = exchange.memory
+        exchange.memory = piece.next
+        buffer_give(stock, piece)
+    buffer_give(stock, exchange.request_edits.text)
+    buffer_give(stock, exchange.response_edits.text)
+    buffer_give(stock, exchange.held_head)
+
+
 cdef void exchange_free(Exchange* exchange) noexcept nogil:
     cdef Worker* worker = exchange.worker
     exchange.configuration.users -= 1
     exchange.peers.users -= 1
+    if exchange.plan != NULL or exchange.identities != NULL:
+        free_step_state(exchange)
+    buffer_give(&worker.buffers, exchange.answer_head)
+    buffer_give(&worker.buffers, exchange.held)
     buffer_give(&worker.buffers, exchange.path_buffer)
     buffer_give(&worker.buffers, exchange.request_out)
     buffer_give(&worker.buffers, exchange.body)

@@ -43,6 +43,11 @@ cpdef enum KnownHeader:
     HEADER_AUTHORIZATION = 32
     HEADER_COOKIE = 33
     HEADER_SEC_WEBSOCKET_KEY = 34
+    HEADER_PROXY_AUTHORIZATION = 35
+    HEADER_ORIGIN = 36
+    # who the client is (X-Consumer-*, X-Credential-*, X-Anonymous-Consumer, X-Authenticated-*): for the gateway alone to
+    # say, so a client's own never get anywhere
+    HEADER_IDENTITY = 62
     # a name that an upstream could read as one the gateway sets itself (underscores for dashes): dropped
     HEADER_SHADOW = 63
 
@@ -57,6 +62,7 @@ ctypedef struct HeaderField:
 
 cpdef enum HeaderFlag:
     HEADER_HOP_BY_HOP = 1    # named by Connection, or hop-by-hop by definition: does not cross the gateway
+    HEADER_REMOVED = 2       # a plugin has taken it away
 
 # Which KnownHeader `name` (any case; field-name bytes only, RFC 9110 §5.6.2) is. HEADER_SHADOW when it is not, but
 # becomes, one of the gateway's own request headers (X-Real-IP, X-Forwarded-*, X-Kong-*, X-Consumer-*, X-Credential-*,

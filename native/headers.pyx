@@ -30,6 +30,15 @@ cdef inline bint matches(const uint8_t* name, const char* expected, uint32_t len
     return True
 
 
+cdef inline bint is_identity(const uint8_t* name, uint32_t length) noexcept nogil:
+    return (
+        (length > 11 and matches(name, b"x-consumer-", 11))
+        or (length > 13 and matches(name, b"x-credential-", 13))
+        or (length == 20 and matches(name, b"x-anonymous-consumer", 20))
+        or (length > 16 and matches(name, b"x-authenticated-", 16))
+    )
+
+
 cdef uint8_t classify_header(const uint8_t* name, uint32_t length) noexcept nogil:
     cdef uint8_t first
     if length < 2:
@@ -58,6 +67,8 @@ cdef uint8_t classify_header(const uint8_t* name, uint32_t length) noexcept nogi
             return HEADER_EXPECT
         if first == c"s" and matches(name, b"server", 6):
             return HEADER_SERVER
+        if first == c"o" and matches(name, b"origin", 6):
+            return HEADER_ORIGIN
     elif length == 7:
         if first == c"u" and matches(name, b"upgrade", 7):
             return HEADER_UPGRADE
@@ -113,6 +124,9 @@ cdef uint8_t classify_header(const uint8_t* name, uint32_t length) noexcept nogi
     elif length == 18:
         if first == c"x" and matches(name, b"x-forwarded-prefix", 18):
             return HEADER_X_FORWARDED_PREFIX
+    elif length == 19:
+        if first == c"p" and matches(name, b"proxy-authorization", 19):
+            return HEADER_PROXY_AUTHORIZATION
     elif length == 20:
         if first == c"x" and matches(name, b"x-kong-proxy-latency", 20):
             return HEADER_KONG_PROXY_LATENCY
@@ -125,6 +139,8 @@ cdef uint8_t classify_header(const uint8_t* name, uint32_t length) noexcept nogi
                 return HEADER_KONG_UPSTREAM_LATENCY
             if matches(name, b"x-kong-response-latency", 23):
                 return HEADER_KONG_RESPONSE_LATENCY
+    if first == c"x" and length > 10 and is_identity(name, length):
+        return HEADER_IDENTITY
     # Every protected name with a "-" in it starts with one of these letters.
     if length >= 9 and (first == c"x" or first == c"c" or first == c"t" or first == c"k" or first == c"p"):
         if shadows_protected_name(name, length):
@@ -157,10 +173,7 @@ cdef bint shadows_protected_name(const uint8_t* name, uint32_t length) noexcept 
             (length == 9 and matches(folded, b"x-real-ip", 9))
             or (length > 12 and matches(folded, b"x-forwarded-", 12))
             or (length > 7 and matches(folded, b"x-kong-", 7))
-            or (length > 11 and matches(folded, b"x-consumer-", 11))
-            or (length > 13 and matches(folded, b"x-credential-", 13))
-            or (length == 20 and matches(folded, b"x-anonymous-consumer", 20))
-            or (length > 16 and matches(folded, b"x-authenticated-", 16))
+            or is_identity(folded, length)
         )
     return (
         (length == 10 and matches(folded, b"keep-alive", 10))

@@ -663,6 +663,11 @@ cdef class Identities:
         return is_in_group(self.snapshot, found, <const uint8_t*> <const char*> name, <uint32_t> len(name))
 
 
+def consumer_hash(str id not None) -> int:
+    """ConsumerRecord.id_hash of the consumer with this id."""
+    return hash_of(CONSUMER_ID, id.encode())
+
+
 def verify_identities(bytes data not None) -> str | None:
     """What is wrong with an identities file, or None."""
     cdef const SnapshotHeader* snapshot = <const SnapshotHeader*> <const char*> data

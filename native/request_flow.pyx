@@ -8,6 +8,7 @@ from native.connection cimport (
     EXCHANGE_CHUNK_REQUEST,
     EXCHANGE_REPLAYABLE,
     EXCHANGE_REQUEST_SENT,
+    EXCHANGE_WANTS_BODY,
     Downstream,
     Upstream,
 )
@@ -28,13 +29,21 @@ cdef void body_complete(Exchange* exchange) noexcept nogil:
 
 
 cdef bint over_limit(Exchange* exchange) noexcept nogil:
-    return exchange.settings.client_max_body_size != 0 \
-        and exchange.body_received > exchange.settings.client_max_body_size
+    cdef uint64_t limit = exchange.settings.client_max_body_size
+    return exchange.body_received > exchange.body_limit or (limit != 0 and exchange.body_received > limit)
+
+
+cdef uint64_t held_body_limit(Exchange* exchange) noexcept nogil:
+    """How long a body may be that is held as a whole: for a retry, or for a plugin."""
+    cdef uint64_t limit = exchange.settings.client_body_buffer_size
+    if exchange.flags & EXCHANGE_WANTS_BODY and exchange.settings.plugin_body_limit > limit:
+        return exchange.settings.plugin_body_limit
+    return limit
 
 
 cdef bint take_body_buffer(Exchange* exchange, uint64_t expected) noexcept nogil:
     """A buffer for the body: as large as the body if it may be held for a retry, else for relaying."""
-    cdef uint64_t held = exchange.settings.client_body_buffer_size
+    cdef uint64_t held = held_body_limit(exchange)
     cdef uint64_t wanted = expected if expected <= held else held
     if wanted < LARGE_BUFFER and expected > wanted:
         wanted = LARGE_BUFFER
@@ -89,7 +98,7 @@ cdef int start_chunked_body(Exchange* exchange) noexcept nogil:
         body_complete(exchange)
         return BODY_FINISHED
     # room for the largest body that is held, and for framing around it while it arrives
-    if not take_body_buffer(exchange, LARGE_BUFFER + <uint64_t> exchange.settings.client_body_buffer_size):
+    if not take_body_buffer(exchange, LARGE_BUFFER + held_body_limit(exchange)):
         return BODY_NO_MEMORY
     memcpy(&exchange.body.data[0], place, produced)
     exchange.body.end = produced

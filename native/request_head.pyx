@@ -5,6 +5,7 @@ from native.connection cimport (
     REQUEST_ID_LENGTH,
     Downstream,
 )
+from native.fields cimport added_length, put_added
 from native.headers cimport *
 from native.http1 cimport BODY_CHUNKED, RequestHead, TARGET_ASTERISK
 from native.memory cimport Buffer, buffer_give, buffer_take
@@ -31,7 +32,7 @@ for _known in (
     HEADER_PROXY_CONNECTION, HEADER_TE, HEADER_TRAILER, HEADER_EXPECT, HEADER_PROXY, HEADER_HOST, HEADER_VIA,
     HEADER_X_REAL_IP, HEADER_X_FORWARDED_FOR, HEADER_X_FORWARDED_PROTO, HEADER_X_FORWARDED_HOST,
     HEADER_X_FORWARDED_PORT, HEADER_X_FORWARDED_PATH, HEADER_X_FORWARDED_PREFIX, HEADER_KONG_REQUEST_ID,
-    HEADER_SHADOW,
+    HEADER_SHADOW, HEADER_IDENTITY,
 ):
     KEPT_BACK[_known] = 1
 
@@ -63,9 +64,11 @@ cdef void put_host(Exchange* exchange, Buffer* out, const uint8_t* head) noexcep
     cdef const void* peers = exchange.peers.base
     cdef StringRef text
     put_text(out, b"Host: ")
-    if exchange.route.flags & ROUTE_PRESERVE_HOST and request.has_host:
+    if exchange.host_override.data != NULL:
+        put(out, exchange.host_override.data, exchange.host_override.length)
+    elif exchange.route.flags & ROUTE_PRESERVE_HOST and request.has_host:
         put(out, head + request.authority_offset, request.authority_length)
-    elif not exchange.service.is_upstream:
+    elif not exchange.service.is_upstream and exchange.peer_key_override == 0:
         text = exchange.service.host_header
         put(out, snapshot_text(exchange.configuration.base, text), text.length)
     else:
@@ -195,7 +198,7 @@ cdef void put_client_fields(RequestHead* request, Buffer* out, const uint8_t* he
     cdef const HeaderField* field
     for i in range(request.header_count):
         field = &request.headers[i]
-        if field.flags & HEADER_HOP_BY_HOP or KEPT_BACK[field.known & 63]:
+        if field.flags & (HEADER_HOP_BY_HOP | HEADER_REMOVED) or KEPT_BACK[field.known & 63]:
             continue
         if i + 1 < request.header_count:
             line_end = request.headers[i + 1].name_offset
@@ -219,7 +222,9 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
     # the forwarded fields repeat parts of the head: at most once more
     cdef uint32_t room = 2 * request.parsed + path_room + OWN_FIELDS_ROOM \
         + exchange.service.host_header.length + exchange.peer_set.host_header.length \
-        + exchange.peer.host_header.length + 3 * exchange.path_length
+        + exchange.peer.host_header.length + 3 * exchange.path_length + added_length(&exchange.request_edits) \
+        + exchange.method_override.length + exchange.path_override.length + exchange.query_override.length \
+        + exchange.host_override.length
     cdef Buffer* out
     cdef int32_t length
     buffer_give(&exchange.worker.buffers, exchange.request_out)
@@ -227,11 +232,16 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
     exchange.request_out_sent = 0
     if out == NULL:
         return 500
-    put(out, head + request.method_offset, request.method_length)
+    if exchange.method_override.data != NULL:
+        put(out, exchange.method_override.data, exchange.method_override.length)
+    else:
+        put(out, head + request.method_offset, request.method_length)
     put_text(out, b" ")
     if exchange.route.flags & ROUTE_STRIP_PATH:
         strip = exchange.match.matched_length
-    if request.target_form == TARGET_ASTERISK and service_path.length == 1:
+    if exchange.path_override.data != NULL:
+        put(out, exchange.path_override.data, exchange.path_override.length)
+    elif request.target_form == TARGET_ASTERISK and service_path.length == 1:
         put_text(out, b"*")                              # the upstream as a whole (RFC 9112 §3.2.4)
     else:
         length = build_upstream_path(
@@ -241,7 +251,11 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
         if length < 0:
             return 414
         out.end += <uint32_t> length
-    if request.has_query:
+    if exchange.query_override.data != NULL:
+        if exchange.query_override.length:
+            put_text(out, b"?")
+            put(out, exchange.query_override.data, exchange.query_override.length)
+    elif request.has_query:
         put_text(out, b"?")
         put(out, head + request.query_offset, request.query_length)
     put_text(out, b" HTTP/1.1\r\n")
@@ -262,5 +276,7 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
         put_number(out, request.content_length if request.has_content_length else exchange.body_received)
         put_text(out, b"\r\n")
     put_client_fields(request, out, head)
+    if exchange.request_edits.count:
+        put_added(out, &exchange.request_edits)
     put_text(out, b"\r\n")
     return 500 if overflowed(out) else 0

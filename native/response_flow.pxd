@@ -23,6 +23,16 @@ cdef int relay_first(Exchange* exchange) noexcept nogil
 # Read the next piece of body. Only when nothing is left to flush.
 cdef int relay_response(Exchange* exchange) noexcept nogil
 
+# --- when a plugin wants the whole body ---
+# Take the head aside and begin to collect the body. False: memory is out.
+cdef bint begin_hold(Exchange* exchange) noexcept nogil
+# Collect more. RESPONSE_DATA: all of it is held, or more than plugins may see (EXCHANGE_RESPONSE_OVER).
+cdef int hold_response(Exchange* exchange) noexcept nogil
+# What is held gets a Content-Length. Before build_response_head.
+cdef void frame_held(Exchange* exchange) noexcept nogil
+# Queue what is held behind the head. RESPONSE_DATA or RESPONSE_CLOSED.
+cdef int relay_held(Exchange* exchange) noexcept nogil
+
 cpdef enum FlushProgress:
     FLUSH_BLOCKED = 0            # the client takes nothing for now
     FLUSH_DONE = 1

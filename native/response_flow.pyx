@@ -5,8 +5,10 @@ from libc.string cimport memmove
 from native.connection cimport (
     EXCHANGE_CHUNK_RESPONSE,
     EXCHANGE_CLOSE_CLIENT,
+    EXCHANGE_HOLDS_RESPONSE,
     EXCHANGE_REQUEST_SENT,
     EXCHANGE_RESPONSE_COMPLETE,
+    EXCHANGE_RESPONSE_OVER,
     Upstream,
 )
 from native.http1 cimport (
@@ -24,7 +26,16 @@ from native.http1 cimport (
     parse_response_head,
     response_head_reset,
 )
-from native.memory cimport LARGE_BUFFER, Buffer, buffer_length, buffer_room, buffer_take
+from native.memory cimport (
+    LARGE_BUFFER,
+    SMALL_BUFFER,
+    Buffer,
+    BufferStock,
+    buffer_give,
+    buffer_length,
+    buffer_room,
+    buffer_take,
+)
 from native.response_head cimport reserve_out
 from native.sockets cimport iovec
 from native.stream cimport stream_receive, stream_send_pieces
@@ -95,8 +106,15 @@ cdef void frame_response(Exchange* exchange) noexcept nogil:
     """Which body the message has (RFC 9112 §6.3), and whether the client gets it in chunks, by length or until close."""
     exchange.response_body = exchange.response.body_kind
     exchange.response_left = exchange.response.content_length
-    if exchange.request.method == METHOD_HEAD or exchange.response.status == 204 or exchange.response.status == 304:
+    if exchange.sent_method == METHOD_HEAD or exchange.response.status == 204 or exchange.response.status == 304:
         exchange.response_body = BODY_NONE
+        if exchange.request.method != METHOD_HEAD and exchange.sent_method == METHOD_HEAD:
+            exchange.response.has_content_length = 1     # what a plugin asked for has no body, whatever the length says
+            exchange.response.content_length = 0
+    elif exchange.request.method == METHOD_HEAD:
+        # a plugin asked for more than the client: the body goes no further, and neither does the connection
+        exchange.response_body = BODY_NONE
+        exchange.response.keep_alive = 0
     elif exchange.response_body == BODY_LENGTH and exchange.response_left == 0:
         exchange.response_body = BODY_NONE
     if exchange.response_body == BODY_CHUNKED or exchange.response_body == BODY_UNTIL_CLOSE:
@@ -143,8 +161,8 @@ cdef bint frame_piece(Exchange* exchange, uint32_t length) noexcept nogil:
     return True
 
 
-cdef int take_body(Exchange* exchange) noexcept nogil:
-    """Turn what lies in upstream.input into a piece for the client."""
+cdef bint decode_body(Exchange* exchange, uint32_t* size) noexcept nogil:
+    """Make body bytes of what lies in upstream.input: `size` of them at its front. False: not what it should be."""
     cdef Buffer* input = exchange.upstream.input
     cdef uint32_t length = buffer_length(input)
     cdef uint32_t consumed = 0
@@ -159,7 +177,7 @@ cdef int take_body(Exchange* exchange) noexcept nogil:
     elif exchange.response_body == BODY_CHUNKED:
         result = chunk_decode(&exchange.response_chunks, &input.data[0] + input.start, length, &consumed, &produced)
         if result == CHUNK_ERROR:
-            return RESPONSE_MALFORMED
+            return False
         if result == CHUNK_DONE:
             exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
             if consumed < length:
@@ -168,6 +186,15 @@ cdef int take_body(Exchange* exchange) noexcept nogil:
         input.end = input.start + produced
     else:
         produced = length
+    size[0] = produced
+    return True
+
+
+cdef int take_body(Exchange* exchange) noexcept nogil:
+    """Turn what lies in upstream.input into a piece for the client."""
+    cdef uint32_t produced = 0
+    if not decode_body(exchange, &produced):
+        return RESPONSE_MALFORMED
     if produced == 0 and not exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
         return RESPONSE_WAITING
     return RESPONSE_DATA if frame_piece(exchange, produced) else RESPONSE_CLOSED
@@ -207,6 +234,101 @@ cdef int relay_response(Exchange* exchange) noexcept nogil:
         result = take_body(exchange)
         if result != RESPONSE_WAITING:
             return result
+
+
+# --- holding the body for a step -------------------------------------------------------------------------------------
+cdef bint begin_hold(Exchange* exchange) noexcept nogil:
+    cdef Buffer* input = exchange.upstream.input
+    cdef BufferStock* stock = &exchange.worker.buffers
+    exchange.held_head = buffer_take(stock, exchange.response.parsed)
+    exchange.held = buffer_take(stock, <uint32_t> exchange.response_left + 1 if exchange.response_body == BODY_LENGTH
+                                else SMALL_BUFFER)
+    if exchange.held_head == NULL or exchange.held == NULL:
+        return False
+    put(exchange.held_head, &input.data[0] + input.start, exchange.response.parsed)
+    input.start += exchange.response.parsed
+    exchange.flags |= EXCHANGE_HOLDS_RESPONSE
+    return True
+
+
+cdef bint keep_piece(Exchange* exchange, uint32_t length) noexcept nogil:
+    """Move `length` body bytes from the front of upstream.input to what is held. False: memory is out."""
+    cdef Buffer* input = exchange.upstream.input
+    cdef Buffer* held = exchange.held
+    if buffer_room(held) < length:
+        held = buffer_take(&exchange.worker.buffers, 2 * held.end + length)
+        if held == NULL:
+            return False
+        put(held, &exchange.held.data[0], exchange.held.end)
+        buffer_give(&exchange.worker.buffers, exchange.held)
+        exchange.held = held
+    put(held, &input.data[0] + input.start, length)
+    input.start += length
+    if held.end > exchange.settings.plugin_body_limit:
+        exchange.flags |= EXCHANGE_RESPONSE_OVER
+    return True
+
+
+cdef int hold_response(Exchange* exchange) noexcept nogil:
+    cdef Buffer* input = exchange.upstream.input
+    cdef uint32_t produced
+    cdef int64_t count
+    while not exchange.flags & (EXCHANGE_RESPONSE_COMPLETE | EXCHANGE_RESPONSE_OVER):
+        if input != NULL and buffer_length(input):
+            produced = 0
+            if not decode_body(exchange, &produced):
+                return RESPONSE_MALFORMED
+            if produced and not keep_piece(exchange, produced):
+                return RESPONSE_CLOSED
+            if exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
+                return RESPONSE_DATA
+            input.start = 0
+            input.end = 0
+            continue
+        if input != NULL:
+            input.start = 0
+            input.end = 0
+        count = receive_more(exchange)
+        if count == -EAGAIN:
+            return RESPONSE_WAITING
+        if count < 0:
+            return RESPONSE_CLOSED
+        if count == 0:
+            if exchange.response_body != BODY_UNTIL_CLOSE or exchange.upstream.endpoint.failed:
+                return RESPONSE_CLOSED
+            exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+        input = exchange.upstream.input
+    return RESPONSE_DATA
+
+
+cdef bint may_have_body(Exchange* exchange) noexcept nogil:
+    return exchange.request.method != METHOD_HEAD and exchange.response.status != 204 \
+        and exchange.response.status != 304
+
+
+cdef void frame_held(Exchange* exchange) noexcept nogil:
+    if exchange.flags & EXCHANGE_RESPONSE_OVER or not may_have_body(exchange):
+        return
+    exchange.response.has_content_length = 1
+    exchange.response.content_length = buffer_length(exchange.held)
+    exchange.flags &= ~<uint32_t> EXCHANGE_CHUNK_RESPONSE
+
+
+cdef int relay_held(Exchange* exchange) noexcept nogil:
+    cdef Buffer* held = exchange.held
+    cdef uint32_t length = buffer_length(held) if may_have_body(exchange) else 0
+    cdef uint8_t size_line[24]
+    cdef bint chunks = exchange.flags & EXCHANGE_CHUNK_RESPONSE and length
+    if not reserve_out(exchange, 64 + length):
+        return RESPONSE_CLOSED
+    if chunks:
+        put(exchange.out, size_line, format_hex(length, size_line))
+        put_text(exchange.out, b"\r\n")
+    put(exchange.out, &held.data[0] + held.start, length)
+    if chunks:
+        put_text(exchange.out, b"\r\n")
+    exchange.body_sent += length
+    return RESPONSE_DATA
 
 
 cdef bint upstream_reusable(Exchange* exchange) noexcept nogil:

@@ -13,6 +13,8 @@ cdef int build_response_head(Exchange* exchange) noexcept nogil
 cdef int build_interim_head(Exchange* exchange) noexcept nogil
 # "HTTP/1.1 404 Not Found\r\n"
 cdef void put_status_line(Buffer* out, uint16_t status) noexcept nogil
+# "Not Found"; empty for a status that the gateway does not send by itself
+cdef const char* reason_phrase(uint16_t status) noexcept nogil
 # Connection, and Date when `with_date`
 cdef void put_connection(Exchange* exchange, Buffer* out, bint with_date) noexcept nogil
 # Via and the latencies of a response that went through the balancer, as far as the settings send them.

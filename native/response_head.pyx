@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from native.connection cimport EXCHANGE_CHUNK_RESPONSE, EXCHANGE_CLOSE_CLIENT, REQUEST_ID_LENGTH, Worker
+from native.fields cimport added_length, put_added
 from native.headers cimport *
 from native.http1 cimport ResponseHead
 from native.memory cimport buffer_give, buffer_length, buffer_take
@@ -32,16 +33,28 @@ for _known in (
 cdef const char* reason_phrase(uint16_t status) noexcept nogil:
     if status == 200:
         return b"OK"
+    if status == 201:
+        return b"Created"
+    if status == 202:
+        return b"Accepted"
+    if status == 204:
+        return b"No Content"
     if status == 301:
         return b"Moved Permanently"
     if status == 302:
         return b"Found"
+    if status == 303:
+        return b"See Other"
+    if status == 304:
+        return b"Not Modified"
     if status == 307:
         return b"Temporary Redirect"
     if status == 308:
         return b"Permanent Redirect"
     if status == 400:
         return b"Bad Request"
+    if status == 401:
+        return b"Unauthorized"
     if status == 403:
         return b"Forbidden"
     if status == 404:
@@ -50,6 +63,10 @@ cdef const char* reason_phrase(uint16_t status) noexcept nogil:
         return b"Method Not Allowed"
     if status == 408:
         return b"Request Timeout"
+    if status == 409:
+        return b"Conflict"
+    if status == 410:
+        return b"Gone"
     if status == 411:
         return b"Length Required"
     if status == 413:
@@ -60,6 +77,8 @@ cdef const char* reason_phrase(uint16_t status) noexcept nogil:
         return b"Unsupported Media Type"
     if status == 417:
         return b"Expectation Failed"
+    if status == 422:
+        return b"Unprocessable Content"
     if status == 426:
         return b"Upgrade Required"
     if status == 429:
@@ -240,7 +259,7 @@ cdef bint put_upstream_fields(Exchange* exchange, Buffer* out, const uint8_t* he
                 continue
             if KEPT_BACK[field.known & 63]:
                 continue
-        if field.flags & HEADER_HOP_BY_HOP:
+        if field.flags & (HEADER_HOP_BY_HOP | HEADER_REMOVED):
             continue
         line_end = response.headers[i + 1].name_offset if i + 1 < response.header_count else response.parsed - 2
         if run_end != field.name_offset:
@@ -263,20 +282,26 @@ cdef bint put_upstream_fields(Exchange* exchange, Buffer* out, const uint8_t* he
 
 cdef int build_response_head(Exchange* exchange) noexcept nogil:
     cdef ResponseHead* response = &exchange.response
-    cdef Buffer* source = exchange.upstream.input
+    cdef Buffer* source = exchange.held_head if exchange.held_head != NULL else exchange.upstream.input
     cdef const uint8_t* head = &source.data[0] + source.start
     cdef Buffer* out
     cdef bint has_date
     # Via may repeat what the head holds; everything else of it is copied at most once
-    if not reserve_out(exchange, 2 * response.parsed + OWN_FIELDS_ROOM + debug_fields_room(exchange)):
+    if not reserve_out(exchange, 2 * response.parsed + OWN_FIELDS_ROOM + debug_fields_room(exchange)
+                       + added_length(&exchange.response_edits)):
         return 502
     out = exchange.out
     put_text(out, b"HTTP/1.1 ")
     put_number(out, response.status)
     put_text(out, b" ")
-    put(out, head + response.reason_offset, response.reason_length)
+    if response.reason_length:
+        put(out, head + response.reason_offset, response.reason_length)
+    else:
+        put_text(out, reason_phrase(response.status))    # a plugin may have changed the status
     put_text(out, b"\r\n")
     has_date = put_upstream_fields(exchange, out, head)
+    if exchange.response_edits.count:
+        put_added(out, &exchange.response_edits)
     put_proxied_fields(exchange, out)
     put_request_id(exchange, out)
     put_debug_fields(exchange, out)

@@ -12,7 +12,7 @@ The records below are the only description of the format: the builder in snapsho
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 
 cdef enum:
-    SNAPSHOT_FORMAT = 2          # raise with every change of a record below
+    SNAPSHOT_FORMAT = 3          # raise with every change of a record below
     NO_INDEX = 0xffffffff
 
 # "SLGATSNP", little endian; first eight bytes of every snapshot file
@@ -47,7 +47,10 @@ ctypedef struct SnapshotHeader:
     uint32_t peer_slot_offset, peer_slot_count   # kind SNAPSHOT_PEERS: open-addressing table, count a power of two
     uint32_t trusted_range_offset, trusted_range_count
     uint32_t identities_offset   # kind SNAPSHOT_IDENTITIES: IdentityIndex
-    uint32_t reserved[6]
+    uint32_t step_name_offset, step_name_count   # StringRef: names of the kinds of step, see plan.pxd
+    uint32_t plugin_offset, plugin_count     # PluginRecord
+    uint32_t global_plan_offset  # PlanRecord for requests without a route, 0: none
+    uint32_t reserved[1]
 
 cpdef enum ProtocolBit:
     PROTOCOL_HTTP = 1
@@ -84,7 +87,47 @@ ctypedef struct RouteRecord:
     uint16_t https_redirect_status   # 426, 301, 302, 307, 308
     uint8_t protocols            # ProtocolBit set
     uint8_t flags                # RouteFlag set
-    uint32_t plan_offset         # 0: no steps
+    uint32_t plan_offset         # PlanRecord, 0: no steps
+
+# --- plugins ---------------------------------------------------------------------------------------------------------
+cdef enum:
+    MAX_STEPS = 64               # plugins of one route
+
+cpdef enum PluginFlag:
+    PLUGIN_REWRITES = 1          # has something to do before routing
+
+# One plugin entity: a configuration of a plugin, with its scope.
+ctypedef struct PluginRecord:
+    StringRef id                 # UUID text
+    StringRef name               # of the plugin
+    StringRef instance_name      # may be empty
+    StringRef route_id, service_id, consumer_id   # its scope; empty: not restricted
+    StringRef document           # its configuration as JSON, for the plugin thread; empty: it needs none
+    uint64_t config_hash         # XXH64 of packed configuration and document: tells a changed one
+    uint32_t config_offset, config_size   # packed by the module of its step; 8-byte aligned, offsets inside count from its first byte
+    uint32_t step                # kind of step: index into the step names
+    uint32_t index               # of this record
+    uint32_t flags               # PluginFlag set
+    uint32_t deadline_ms         # for work on the plugin thread
+
+# The configuration for one consumer; sorted by hash.
+ctypedef struct ConsumerChoice:
+    uint64_t consumer_hash       # ConsumerRecord.id_hash
+    StringRef consumer_id
+    uint32_t plugin              # index of a PluginRecord
+    uint32_t reserved
+
+# A plugin's place in a plan.
+ctypedef struct PlanStep:
+    uint32_t step                # kind of step
+    uint32_t plugin              # the configuration for everybody else, or NO_INDEX
+    uint32_t choice_offset, choice_count   # ConsumerChoice
+
+# What runs on a route, highest priority first. Routes with the same plugins share one.
+ctypedef struct PlanRecord:
+    uint32_t step_count
+    uint32_t rewrites            # 1: some step has something to do before routing (global plan only)
+    # PlanStep follow
 
 # An address range whose connections may set X-Forwarded-* and the client address. IPv4 is mapped (::ffff:a.b.c.d).
 ctypedef struct TrustedRange:
@@ -127,6 +170,7 @@ ctypedef struct LiveSettings:
     uint32_t send_timeout_ms             # a client that takes nothing for so long is dropped
     uint32_t lingering_timeout_ms
     uint32_t max_request_line, max_request_head
+    uint32_t plugin_body_limit           # bytes: longer bodies are not shown to plugins
     uint32_t trusted_all                 # trusted_ips contains 0.0.0.0/0 and ::/0
     StringRef real_ip_header
     uint8_t real_ip_kind                 # RealIpHeader
@@ -188,6 +232,16 @@ cdef inline const ServiceRecord* snapshot_service(const SnapshotHeader* snapshot
 cdef inline const RouteRecord* snapshot_route(const SnapshotHeader* snapshot, uint32_t index) noexcept nogil:
     return <const RouteRecord*> (<const uint8_t*> snapshot + snapshot.route_offset) + index
 
+cdef inline const PluginRecord* snapshot_plugin(const SnapshotHeader* snapshot, uint32_t index) noexcept nogil:
+    return <const PluginRecord*> (<const uint8_t*> snapshot + snapshot.plugin_offset) + index
+
+# The plan at an offset, or NULL for 0.
+cdef inline const PlanRecord* snapshot_plan(const SnapshotHeader* snapshot, uint32_t offset) noexcept nogil:
+    return <const PlanRecord*> (<const uint8_t*> snapshot + offset) if offset else NULL
+
+cdef inline const PlanStep* plan_steps(const PlanRecord* plan) noexcept nogil:
+    return <const PlanStep*> (plan + 1)
+
 cdef inline const char* snapshot_text(const SnapshotHeader* snapshot, StringRef text) noexcept nogil:
     return <const char*> snapshot + text.offset
 
@@ -223,7 +277,14 @@ cdef class PreparedRoute:
 cdef class ConfigurationBuilder(_Builder):
     cdef LiveSettings settings
     cdef bytearray services, routes, trusted_ranges
-    cdef uint32_t service_count, route_count, trusted_count
+    cdef uint32_t service_count, route_count, trusted_count, plugin_count
+    cdef bytearray plugins           # PluginRecord
+    cdef bytearray packed            # their configurations
+    cdef dict steps                  # name of a kind of step -> its index
+    cdef dict plans                  # (steps, rewrites) -> number
+    cdef public object global_plan   # number of the plan for requests without a route, or None
+    cdef list place_plans(self)
+    cdef int place_plugins(self, SnapshotHeader* header) except -1
     cdef public bytes router_index    # set by native.router_index.RouterIndexBuilder
 
 cdef class PreparedPeerSet:

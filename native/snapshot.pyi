@@ -60,6 +60,9 @@ class _Builder:
     @property
     def strings(self) -> StringPool: ...
 
+class PluginFlag(IntFlag):
+    PLUGIN_REWRITES = 1
+
 class PreparedService:
     def __init__(
         self,
@@ -103,6 +106,7 @@ class ConfigurationBuilder(_Builder):
         lingering_timeout_ms: int,
         max_request_line: int,
         max_request_head: int,
+        plugin_body_limit: int,
         trusted_all: bool,
         real_ip_header: str,
         real_ip_kind: int,
@@ -115,7 +119,30 @@ class ConfigurationBuilder(_Builder):
     ) -> None: ...
     def add_trusted_range(self, address: bytes, prefix_length: int) -> None: ...
     def add_service(self, service: PreparedService) -> int: ...
-    def add_route(self, route: PreparedRoute, service: int | None, metrics_slot: int) -> int: ...
+    global_plan: int | None
+    def add_plugin(
+        self,
+        *,
+        id: str,
+        name: str,
+        step: str,
+        instance_name: str,
+        route_id: str,
+        service_id: str,
+        consumer_id: str,
+        document: bytes,
+        config: bytes,
+        flags: int,
+        deadline_ms: int,
+    ) -> int: ...
+    def add_plan(
+        self,
+        steps: tuple[tuple[str, int | None, tuple[tuple[int, str, int], ...]], ...],
+        rewrites: bool = False,
+    ) -> int: ...
+    def add_route(
+        self, route: PreparedRoute, service: int | None, metrics_slot: int, plan: int | None = None
+    ) -> int: ...
     def build(self, *, number: int, configuration_hash: str) -> bytes: ...
 
 class PreparedPeerSet:

@@ -33,6 +33,7 @@ cdef const char* verify_configuration(const SnapshotHeader* header) noexcept nog
     cdef const LiveSettings* settings
     cdef const ServiceRecord* service
     cdef const RouteRecord* route
+    cdef const char* problem
     cdef uint32_t index
     for index in range(32):
         if not (c"0" <= header.configuration_hash[index] <= c"9" or c"a" <= header.configuration_hash[index] <= c"f"):
@@ -48,6 +49,11 @@ cdef const char* verify_configuration(const SnapshotHeader* header) noexcept nog
         return b"router index lies outside the file"
     if not section_inside(header, header.trusted_range_offset, header.trusted_range_count, sizeof(TrustedRange)):
         return b"trusted ranges lie outside the file"
+    problem = verify_plugins(header)
+    if problem is NULL:
+        problem = verify_plan(header, header.global_plan_offset)
+    if problem is not NULL:
+        return problem
     settings = snapshot_settings(header)
     if not text_inside(header, settings.real_ip_header):
         return b"text of the settings lies outside the file"
@@ -63,8 +69,58 @@ cdef const char* verify_configuration(const SnapshotHeader* header) noexcept nog
             return b"text of a route lies outside the file"
         if route.service != NO_INDEX and route.service >= header.service_count:
             return b"a route names a service that is not there"
-        if route.plan_offset and not section_inside(header, route.plan_offset, 1, 8):
-            return b"plan of a route lies outside the file"
+        problem = verify_plan(header, route.plan_offset)
+        if problem is not NULL:
+            return problem
+    return NULL
+
+
+cdef const char* verify_plugins(const SnapshotHeader* header) noexcept nogil:
+    cdef const StringRef* names
+    cdef const PluginRecord* plugin
+    cdef uint32_t index
+    if not section_inside(header, header.step_name_offset, header.step_name_count, sizeof(StringRef)):
+        return b"names of steps lie outside the file"
+    if not section_inside(header, header.plugin_offset, header.plugin_count, sizeof(PluginRecord)):
+        return b"plugins lie outside the file"
+    names = <const StringRef*> (<const uint8_t*> header + header.step_name_offset)
+    for index in range(header.step_name_count):
+        if not text_inside(header, names[index]):
+            return b"name of a step lies outside the file"
+    for index in range(header.plugin_count):
+        plugin = snapshot_plugin(header, index)
+        if not (text_inside(header, plugin.id) and text_inside(header, plugin.name)
+                and text_inside(header, plugin.instance_name) and text_inside(header, plugin.route_id)
+                and text_inside(header, plugin.service_id) and text_inside(header, plugin.consumer_id)
+                and text_inside(header, plugin.document)):
+            return b"text of a plugin lies outside the file"
+        if not section_inside(header, plugin.config_offset, plugin.config_size, 1):
+            return b"configuration of a plugin lies outside the file"
+        if plugin.index != index or plugin.step >= header.step_name_count:
+            return b"a plugin names a step that is not there"
+    return NULL
+
+
+cdef const char* verify_plan(const SnapshotHeader* header, uint32_t offset) noexcept nogil:
+    cdef const PlanRecord* plan = snapshot_plan(header, offset)
+    cdef const PlanStep* step
+    cdef const ConsumerChoice* choices
+    cdef uint32_t number, at
+    if plan is NULL:
+        return NULL
+    if not section_inside(header, offset, 1, sizeof(PlanRecord)) or plan.step_count > MAX_STEPS \
+            or not section_inside(header, offset + <uint32_t> sizeof(PlanRecord), plan.step_count, sizeof(PlanStep)):
+        return b"a plan lies outside the file"
+    for number in range(plan.step_count):
+        step = plan_steps(plan) + number
+        if step.step >= header.step_name_count or (step.plugin != NO_INDEX and step.plugin >= header.plugin_count):
+            return b"a plan names a plugin that is not there"
+        if not section_inside(header, step.choice_offset, step.choice_count, sizeof(ConsumerChoice)):
+            return b"choices of a plan lie outside the file"
+        choices = <const ConsumerChoice*> (<const uint8_t*> header + step.choice_offset)
+        for at in range(step.choice_count):
+            if choices[at].plugin >= header.plugin_count or not text_inside(header, choices[at].consumer_id):
+                return b"a choice of a plan names a plugin that is not there"
     return NULL
 
 
@@ -287,7 +343,12 @@ cdef class ConfigurationBuilder(_Builder):
         self.services = bytearray()
         self.routes = bytearray()
         self.trusted_ranges = bytearray()
+        self.plugins = bytearray()
+        self.packed = bytearray()
+        self.steps, self.plans = {}, {}
+        self.global_plan = None
         self.router_index = b""
+        self.plugin_count = 0
         self.service_count = self.route_count = self.trusted_count = 0
 
     def live_settings(
@@ -295,7 +356,7 @@ cdef class ConfigurationBuilder(_Builder):
         uint32_t client_body_timeout_ms, uint32_t keepalive_timeout_ms, uint32_t keepalive_requests,
         uint32_t upstream_pool_size, uint32_t upstream_max_requests, uint32_t upstream_idle_timeout_ms,
         uint32_t send_timeout_ms, uint32_t lingering_timeout_ms, uint32_t max_request_line, uint32_t max_request_head,
-        bint trusted_all, str real_ip_header, uint8_t real_ip_kind, bint real_ip_recursive, uint8_t sent_headers,
+        uint32_t plugin_body_limit, bint trusted_all, str real_ip_header, uint8_t real_ip_kind, bint real_ip_recursive, uint8_t sent_headers,
         uint8_t error_default_type, bint access_log, uint8_t log_level, bint allow_debug_header,
     ) -> None:
         """Set LiveSettings; names and units are those of the record."""
@@ -313,6 +374,7 @@ cdef class ConfigurationBuilder(_Builder):
         record.lingering_timeout_ms = lingering_timeout_ms
         record.max_request_line = max_request_line
         record.max_request_head = max_request_head
+        record.plugin_body_limit = plugin_body_limit
         record.trusted_all = trusted_all
         record.real_ip_header = self.strings.put(real_ip_header.encode())
         record.real_ip_kind = real_ip_kind
@@ -346,13 +408,110 @@ cdef class ConfigurationBuilder(_Builder):
         self.service_count += 1
         return self.service_count - 1
 
-    def add_route(self, PreparedRoute route not None, service: int | None, uint32_t metrics_slot) -> int:
-        """Add a route of the service with index `service` (None: without a service). Returns its index."""
+    def add_plugin(
+        self, *, str id, str name, str step, str instance_name, str route_id, str service_id, str consumer_id,
+        bytes document, bytes config, uint32_t flags, uint32_t deadline_ms,
+    ) -> int:
+        """Add a plugin entity; scopes that it has not are empty, `step` is the name of its kind of step, `config` its
+        packed configuration. Returns its index."""
+        cdef PluginRecord record
+        memset(&record, 0, sizeof(record))
+        record.id, record.name = self.strings.put(id.encode()), self.strings.put(name.encode())
+        record.instance_name = self.strings.put(instance_name.encode())
+        record.route_id = self.strings.put(route_id.encode())
+        record.service_id = self.strings.put(service_id.encode())
+        record.consumer_id = self.strings.put(consumer_id.encode())
+        record.document = self.strings.put(document)
+        content = config + document
+        record.config_hash = xxh64(<const uint8_t*> <const char*> content, <size_t> len(content), 0)
+        record.config_offset, record.config_size = <uint32_t> len(self.packed), <uint32_t> len(config)
+        record.step = self.steps.setdefault(step, len(self.steps))
+        record.index = self.plugin_count
+        record.flags = flags
+        record.deadline_ms = deadline_ms
+        self.packed += config + bytes(-len(config) % 8)
+        append_bytes(self.plugins, &record, sizeof(record))
+        self.plugin_count += 1
+        return self.plugin_count - 1
+
+    def add_plan(self, tuple steps not None, bint rewrites=False) -> int:
+        """Add a plan, unless there is one with these steps: (name of the kind of step, index of the plugin or None,
+        ((hash of a consumer's id, its id, index of the plugin), …)). Returns its number."""
+        if len(steps) > MAX_STEPS:
+            raise SnapshotError(f"more than {MAX_STEPS} plugins for one request")
+        for step in steps:
+            self.steps.setdefault(step[0], len(self.steps))
+        return self.plans.setdefault((steps, rewrites), len(self.plans))
+
+    cdef list place_plans(self):
+        """Put the plans into the file; returns their offsets by number."""
+        cdef PlanRecord plan
+        cdef PlanStep record
+        cdef ConsumerChoice choice
+        choices, places = bytearray(), {}
+        for steps, _ in self.plans:
+            for step in steps:
+                if step[2] not in places:
+                    places[step[2]] = len(choices)
+                    for consumer_hash, consumer_id, plugin in sorted(step[2]):
+                        memset(&choice, 0, sizeof(choice))
+                        choice.consumer_hash = consumer_hash
+                        choice.consumer_id = self.strings.put(consumer_id.encode())
+                        choice.plugin = plugin
+                        append_bytes(choices, &choice, sizeof(choice))
+        self.begin_sections()
+        first_choice = self.section(choices)
+        plans, offsets = bytearray(), []
+        for steps, rewrites in self.plans:
+            offsets.append(self.end + len(plans))
+            memset(&plan, 0, sizeof(plan))
+            plan.step_count, plan.rewrites = <uint32_t> len(steps), rewrites
+            append_bytes(plans, &plan, sizeof(plan))
+            for name, plugin, consumers in steps:
+                memset(&record, 0, sizeof(record))
+                record.step = self.steps[name]
+                record.plugin = <uint32_t> NO_INDEX if plugin is None else <uint32_t> plugin
+                record.choice_offset = first_choice + places[consumers]
+                record.choice_count = <uint32_t> len(consumers)
+                append_bytes(plans, &record, sizeof(record))
+        self.section(plans)
+        return offsets
+
+    cdef int place_plugins(self, SnapshotHeader* header) except -1:
+        cdef StringRef* names
+        cdef PluginRecord* plugins
+        cdef RouteRecord* routes
+        cdef uint32_t packed, index
+        name_refs = bytearray()
+        cdef StringRef reference
+        for name in self.steps:
+            reference = self.strings.put(name.encode())
+            append_bytes(name_refs, &reference, sizeof(reference))
+        offsets = self.place_plans()
+        header.step_name_offset, header.step_name_count = self.section(name_refs), <uint32_t> len(self.steps)
+        packed = self.section(self.packed)
+        plugins = <PluginRecord*> PyByteArray_AS_STRING(self.plugins)
+        for index in range(self.plugin_count):
+            plugins[index].config_offset += packed
+        header.plugin_offset, header.plugin_count = self.section(self.plugins), self.plugin_count
+        routes = <RouteRecord*> PyByteArray_AS_STRING(self.routes)
+        for index in range(self.route_count):
+            if routes[index].plan_offset:
+                routes[index].plan_offset = offsets[routes[index].plan_offset - 1]
+        header.global_plan_offset = 0 if self.global_plan is None else offsets[self.global_plan]
+        return 0
+
+    def add_route(
+        self, PreparedRoute route not None, service: int | None, uint32_t metrics_slot, plan: int | None = None,
+    ) -> int:
+        """Add a route of the service with index `service` (None: without a service), with a plan of add_plan(). Returns
+        its index."""
         cdef RouteRecord record = route.record
         record.id = self.strings.put(route.id)
         record.name = self.strings.put(route.name)
         record.service = <uint32_t> NO_INDEX if service is None else <uint32_t> service
         record.metrics_slot = metrics_slot
+        record.plan_offset = 0 if plan is None else <uint32_t> plan + 1      # its place is known in the end
         append_bytes(self.routes, &record, sizeof(record))
         self.route_count += 1
         return self.route_count - 1
@@ -367,7 +526,7 @@ cdef class ConfigurationBuilder(_Builder):
             raise SnapshotError("the router index is missing")
         memset(&header, 0, sizeof(header))
         memcpy(header.configuration_hash, <const char*> encoded, 32)
-        self.begin_sections()
+        self.place_plugins(&header)
         header.live_settings_offset = self.section((<const char*> &self.settings)[:sizeof(LiveSettings)])
         header.trusted_range_offset = self.section(self.trusted_ranges)
         header.trusted_range_count = self.trusted_count

@@ -10,6 +10,7 @@ from gateway.settings import Settings
 from gateway.snapshot.live_settings import write_live_settings
 from gateway.snapshot.matchers import prepared_matchers
 from gateway.snapshot.peers import host_field, service_peer_key, upstream_names
+from gateway.snapshot.plans import Plans, PluginCompiler
 from gateway.store.configuration import Configuration
 from native.router_builder import PreparedMatcher, RouterIndexBuilder
 from native.snapshot import ConfigurationBuilder, PreparedRoute, PreparedService, ProtocolBit, RouteFlag
@@ -47,6 +48,7 @@ class ConfigurationCompiler:
         # By id: the entity, what its record depends on besides, and what became of it.
         self._services: dict[str, tuple[Service, bool, PreparedService]] = {}
         self._routes: dict[str, tuple[Route, bool, PreparedRoute, Matchers]] = {}
+        self._plugins = PluginCompiler()
 
     def compile(
         self,
@@ -67,7 +69,8 @@ class ConfigurationCompiler:
             builder = ConfigurationBuilder()
             write_live_settings(builder, settings)
             services = self._add_services(builder, configuration)
-            placed = self._add_routes(builder, configuration, services, metric_slots, settings)
+            plans = Plans(builder, self._plugins.prepared(configuration))
+            placed = self._add_routes(builder, configuration, services, metric_slots, settings, plans)
             placed.sort()
             index = RouterIndexBuilder(builder)
             for _, matcher, route in placed:
@@ -100,6 +103,7 @@ class ConfigurationCompiler:
         services: Mapping[str, int],
         metric_slots: Mapping[str, int],
         settings: Settings,
+        plans: Plans,
     ) -> list[tuple[bytes, PreparedMatcher, int]]:
         """Add the routes that requests can take; returns (place, matcher, index of the route) of all
         matchers."""
@@ -118,7 +122,8 @@ class ConfigurationCompiler:
                     continue
                 found = (route, honours_v1, prepare_route(route, honours_v1), prepared_matchers(route))
             kept[identifier] = found
-            index = builder.add_route(found[2], service, metric_slots.get(identifier, 0))
+            plan = plans.plan_of(identifier, None if route.service is None else route.service.id)
+            index = builder.add_route(found[2], service, metric_slots.get(identifier, 0), plan)
             for place, matcher in found[3]:
                 placed.append((place, matcher, index))
         self._routes = kept

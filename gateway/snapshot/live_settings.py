@@ -53,6 +53,7 @@ def write_live_settings(builder: ConfigurationBuilder, settings: Settings) -> No
         lingering_timeout_ms=milliseconds(settings.lingering_timeout),
         max_request_line=settings.client_max_request_line,
         max_request_head=settings.client_max_request_head,
+        plugin_body_limit=settings.plugin_body_limit,
         trusted_all={"0.0.0.0/0", "::/0"} <= {str(network) for network in ranges},
         real_ip_header=settings.real_ip_header,
         real_ip_kind=RealIpHeader.REAL_IP_X_FORWARDED_FOR if by_list else RealIpHeader.REAL_IP_HEADER_NAMED,
