@@ -67,6 +67,8 @@ cdef int run_rewrite(Exchange* exchange) noexcept nogil
 cdef int run_access(Exchange* exchange) noexcept nogil
 cdef int run_response(Exchange* exchange) noexcept nogil
 cdef void run_log(Exchange* exchange) noexcept nogil
+# The configuration that applies in a place of the plan now, with the consumer known so far; NULL: none.
+cdef const PluginRecord* choose_plugin(Exchange* exchange, const PlanStep* step) noexcept nogil
 # Import all modules of native/steps/. On the main thread, before the first snapshot is loaded.
 # (Python: native.plan.load_steps())
 

@@ -161,7 +161,7 @@ cdef bint begin_plan(Exchange* exchange, bint everywhere) noexcept nogil:
     return True
 
 
-cdef const PluginRecord* choose(Exchange* exchange, const PlanStep* step) noexcept nogil:
+cdef const PluginRecord* choose_plugin(Exchange* exchange, const PlanStep* step) noexcept nogil:
     """The configuration that applies now, with the consumer known so far; NULL: none."""
     cdef const ConsumerChoice* choices
     cdef const ConsumerRecord* consumer = exchange.consumer
@@ -229,7 +229,7 @@ cdef int run_access(Exchange* exchange) noexcept nogil:
         # asked once: a consumer that the step itself finds does not change the configuration it runs with
         plugin = exchange.chosen[exchange.step]
         if plugin == NULL:
-            plugin = exchange.chosen[exchange.step] = choose(exchange, steps + exchange.step)
+            plugin = exchange.chosen[exchange.step] = choose_plugin(exchange, steps + exchange.step)
         if plugin != NULL:
             functions = &runtime.steps[steps[exchange.step].step]
             if functions.access != NULL:
@@ -252,7 +252,7 @@ cdef int run_response(Exchange* exchange) noexcept nogil:
         if functions.response != NULL:
             plugin = exchange.chosen[exchange.step]
             if plugin == NULL:
-                plugin = exchange.chosen[exchange.step] = choose(exchange, steps + exchange.step)
+                plugin = exchange.chosen[exchange.step] = choose_plugin(exchange, steps + exchange.step)
             if plugin != NULL:
                 result = call(exchange, functions.response, functions.resume, plugin)
                 if result != STEP_CONTINUE:
@@ -271,7 +271,7 @@ cdef void run_log(Exchange* exchange) noexcept nogil:
         if function == NULL:
             continue
         if exchange.chosen[exchange.step] == NULL:
-            exchange.chosen[exchange.step] = choose(exchange, steps + exchange.step)
+            exchange.chosen[exchange.step] = choose_plugin(exchange, steps + exchange.step)
         if exchange.chosen[exchange.step] != NULL:
             function(exchange, exchange.chosen[exchange.step])
 
