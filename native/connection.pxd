@@ -145,6 +145,7 @@ cpdef enum ExchangeFlag:
     EXCHANGE_ANONYMOUS = 524288      # as the consumer that stands for unknown clients
     EXCHANGE_PREFLIGHT = 1048576     # cors has dealt with it: nothing more is added to the response
     EXCHANGE_BY_CONSUMER = 2097152   # counted with its consumer already
+    EXCHANGE_PYTHON_CONTEXT = 4194304  # the plugin thread keeps something for this request (python_plugin step)
 
 # What a step answers with.
 cpdef enum AnswerKind:
@@ -218,6 +219,7 @@ ctypedef struct Exchange:
     Buffer* held                 # response body that is held for steps
     Buffer* held_head            # head of that response
     const PluginRecord* chosen[MAX_STEPS]    # the configuration that applies, by step; NULL: none
+    void* notes[MAX_STEPS]       # what a step keeps between its functions, in `memory`, by step; NULL: nothing
 
     # times, ms on the loop's clock
     uint64_t started_ms          # first byte of the head

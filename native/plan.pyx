@@ -150,6 +150,7 @@ cdef bint begin_plan(Exchange* exchange, bint everywhere) noexcept nogil:
     if exchange.plan == NULL:
         return False
     memset(exchange.chosen, 0, exchange.plan.step_count * sizeof(exchange.chosen[0]))
+    memset(exchange.notes, 0, exchange.plan.step_count * sizeof(exchange.notes[0]))
     if exchange.identities == NULL:
         exchange.identities = exchange.worker.identities
         exchange.identities.users += 1
