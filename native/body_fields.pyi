@@ -1,0 +1,23 @@
+from enum import IntEnum
+
+class BodyKind(IntEnum):
+    BODY_OF_OTHER_KIND = 0
+    FORM_BODY = 1
+    JSON_BODY = 2
+    MULTIPART_BODY = 3
+
+class FieldResult(IntEnum):
+    FIELD_ABSENT = 0
+    FIELD_TEXT = 1
+    FIELD_OTHER = 2
+    FIELD_SEVERAL = 3
+
+def body_kind(content_type: bytes) -> BodyKind: ...
+def look_up_in_form(form: bytes, name: bytes) -> tuple[FieldResult, bytes | None]: ...
+def look_up_in_json(json: bytes, name: bytes) -> tuple[FieldResult, bytes | None]: ...
+def look_up_in_multipart(
+    body: bytes, content_type: bytes, name: bytes
+) -> tuple[FieldResult, bytes | None]: ...
+def form_left(form: bytes, name: bytes) -> bytes: ...
+def json_left(json: bytes, name: bytes) -> bytes: ...
+def multipart_left(body: bytes, content_type: bytes, name: bytes) -> bytes: ...
