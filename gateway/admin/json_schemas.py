@@ -109,11 +109,15 @@ def takes_null(field: Field, mandatory: bool, use: Use) -> bool:
 
 
 def shorthand_json_schema(field: Field, use: Use) -> JsonSchema:
-    """A shorthand can be written; what stands for fields is never shown."""
-    if use is Use.SHOWN and field.stands_for:
+    """A shorthand can be written; what stands for fields is shown only where it is an old name that Kong
+    shows."""
+    is_hidden = bool(field.stands_for) and not field.removed_in
+    if use is Use.SHOWN and is_hidden:
         return {}
-    schema = field_json_schema(field, use)
-    return {"description": field.doc, **or_null(schema), **({"writeOnly": True} if field.stands_for else {})}
+    schema: JsonSchema = {"description": field.doc, **or_null(field_json_schema(field, use))}
+    if is_hidden:
+        schema["writeOnly"] = True
+    return {**schema, "deprecated": True} if field.removed_in else schema
 
 
 def new_entity_body(kind: type[Entity], given: Collection[str] = ()) -> JsonSchema:
@@ -183,7 +187,8 @@ def field_json_schema(field: Field, use: Use) -> JsonSchema:
             return schema
         case Map():
             names, values = field_json_schema(field.keys, use), field_json_schema(field.values, use)
-            return {"type": "object", "propertyNames": names, "additionalProperties": values}
+            schema = {"type": "object", "propertyNames": names, "additionalProperties": values}
+            return {**schema, "minProperties": field.len_min} if field.len_min else schema
         case Foreign():
             return foreign_json_schema(field, use)
         case Group():

@@ -81,10 +81,16 @@ class _Available(dict[str, PluginDefinition]):
     _complete = False
 
     def _fill(self) -> None:
-        if not self._complete:
-            self._complete = True
-            for name, definition in _built_in().items():
-                self.setdefault(name, definition)
+        if self._complete:
+            return
+        self._complete = True  # who looks while modules are imported sees those that are there
+        try:
+            found = _built_in()
+        except BaseException:
+            self._complete = False
+            raise
+        for name, definition in found.items():
+            self.setdefault(name, definition)
 
     def __getitem__(self, name: str) -> PluginDefinition:
         self._fill()

@@ -70,6 +70,7 @@ PLAIN_TEXTS = (
         "trail ",
         "- a",
         "a: b",
+        "x-a:x-b",
         "a #b",
         "#",
     ),

@@ -40,7 +40,11 @@ def test_root(tmp_path: Path) -> None:
         assert found["configuration"]["product"] == f"Sluicegate {__version__}"
         assert found["node_id"] == NODE
         assert found["pids"] == {"master": 4711, "workers": [4712]}
-        assert found["plugins"] == {"available_on_server": {}, "enabled_in_cluster": []}
+        assert found["plugins"]["available_on_server"]["key-auth"] == {
+            "version": __version__,
+            "priority": 1250,
+        }
+        assert found["plugins"]["enabled_in_cluster"] == []
         assert {"hostname", "timers", "lua_version"} < found.keys()
         configuration = found["configuration"]
         assert configuration["database"] == "off"

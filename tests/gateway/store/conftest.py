@@ -1,4 +1,4 @@
-"""Plugins to try the loading of plugins with; a draft to write to; a declarative file that is written."""
+"""A draft to write to; a declarative file that is written."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import plugins
 from gateway.store.configuration import Configuration
 from gateway.store.draft import Draft
-from tests.support.example_plugins import EXAMPLES
 from tests.support.written_file import FILE, File
-
-
-@pytest.fixture
-def some_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some of Kong's plugins in a small form."""
-    for definition in EXAMPLES:
-        monkeypatch.setitem(plugins.AVAILABLE, definition.name, definition)
 
 
 @pytest.fixture

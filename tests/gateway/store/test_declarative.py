@@ -11,9 +11,11 @@ import pytest
 
 from gateway.entities import Reference
 from gateway.entities.consumers import Consumer
+from gateway.entities.record import to_kong
 from gateway.entities.routes import Route
 from gateway.entities.services import Service
 from gateway.entities.targets import Target
+from gateway.plugins import AVAILABLE
 from gateway.store import (
     EMPTY_HASH,
     Configuration,
@@ -208,7 +210,9 @@ services:
     ]
 
 
-@pytest.mark.usefixtures("some_plugins")
+DEFAULTS = {name: to_kong(AVAILABLE[name].config()) for name in ("key-auth", "rate-limiting")}
+
+
 def test_plugins_get_their_defaults_and_scopes() -> None:
     text = document(
         services=[
@@ -230,20 +234,20 @@ def test_plugins_get_their_defaults_and_scopes() -> None:
     )
     plugins = list(load_declarative(text).to_kong()["plugins"].values())
     assert [(p["name"], p["service"], p["route"], p["consumer"], p["config"]) for p in plugins] == [
-        ("key-auth", {"id": S1}, None, None, {"realm": "r", "key_names": []}),
+        ("key-auth", {"id": S1}, None, None, {**DEFAULTS["key-auth"], "realm": "r"}),
         (
             "rate-limiting",
             None,
             {"id": "4726a05a-d550-537e-9fc3-a07c7a1188c7"},
             None,
-            {"minute": None, "day": 9},
+            {**DEFAULTS["rate-limiting"], "day": 9},
         ),
         (
             "rate-limiting",
             {"id": S1},
             None,
             {"id": "def4f7d3-9863-5ad2-8fa9-c949bf26f55e"},
-            {"minute": 5, "day": None},
+            {**DEFAULTS["rate-limiting"], "minute": 5},
         ),
     ]
     assert {plugin["id"] for plugin in plugins} >= {"c490489e-4399-5c4c-b86d-ad8ac16eb6f5"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +61,6 @@ DOCUMENTS = st.fixed_dictionaries(
         HealthCheck.data_too_large,
     ],
 )
-@pytest.mark.usefixtures("some_plugins")
 def test_any_document_is_loaded_or_refused(document: dict[str, Any]) -> None:
     try:
         loaded: Configuration | DeclarativeError = load_declarative_document(document)

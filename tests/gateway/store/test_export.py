@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +94,6 @@ def test_export_and_load_is_the_identity(document: dict[str, Any]) -> None:
     assert export_declarative(again) == text
 
 
-@pytest.mark.usefixtures("some_plugins")
 @given(configurations())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_entity_comes_back_as_it_was(configuration: Configuration) -> None:
@@ -138,7 +136,6 @@ def test_an_empty_configuration_is_exported_as_kong_exports_it() -> None:
     assert document == {"_format_version": "3.0", "_transform": False}
 
 
-@pytest.mark.usefixtures("some_plugins")
 def test_references_are_ids_and_secrets_stay_as_they_are() -> None:
     configuration = load_declarative(
         """

@@ -171,7 +171,7 @@ def test_the_same_as_without_memory(history: list[dict[str, Any]], forms: Any) -
         assert outcome(text.encode(), memory) == expected
 
 
-@pytest.mark.usefixtures("_one_time", "some_plugins")
+@pytest.mark.usefixtures("_one_time")
 @pytest.mark.parametrize(("text", "step"), CASES)
 def test_recorded_configurations(text: str, step: dict[str, Any]) -> None:
     memory = LoadMemory()

@@ -34,7 +34,6 @@ def test_references_by_a_name_that_nothing_has(draft: Draft) -> None:
     }
 
 
-@pytest.mark.usefixtures("some_plugins")
 def test_several_references_by_names_that_nothing_has(draft: Draft) -> None:
     answer = refused(
         draft,
@@ -136,7 +135,6 @@ def test_fields_that_are_unique_together(draft: Draft) -> None:
     assert answer["fields"] == {"target": "10.0.0.1:8000", "upstream": {"id": upstream.id}}
 
 
-@pytest.mark.usefixtures("some_plugins")
 def test_a_plugin_is_there_once_for_each_use(draft: Draft) -> None:
     service = create(draft, "services", name="s", host="h")
     create(draft, "plugins", name="rate-limiting", config={"minute": 1})
@@ -155,7 +153,6 @@ def test_a_plugin_is_there_once_for_each_use(draft: Draft) -> None:
 # What goes with what is removed
 
 
-@pytest.mark.usefixtures("some_plugins")
 def test_what_cannot_be_without_it_goes_too(draft: Draft) -> None:
     consumer = create(draft, "consumers", username="c")
     route = create(draft, "routes", paths=["/"])

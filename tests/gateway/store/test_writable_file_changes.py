@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +104,6 @@ def compared(entity: Entity, read: Entity, *, written: bool) -> bool:
     return entity == read
 
 
-@pytest.mark.usefixtures("some_plugins")
 @given(st.data())
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
 def test_the_file_says_what_the_store_says(data: st.DataObject) -> None:
@@ -130,7 +128,6 @@ def test_the_file_says_what_the_store_says(data: st.DataObject) -> None:
                 assert store.configuration is before
 
 
-@pytest.mark.usefixtures("some_plugins")
 @given(st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
 def test_everything_can_be_replaced(data: st.DataObject) -> None:
