@@ -22,7 +22,7 @@ cdef class Packer:
         return place
 
     cdef uint32_t array(self, bytes records) except 0:
-        self.data += bytes(-len(self.data) % ALIGNMENT)
+        self.data += bytes((ALIGNMENT - len(self.data) % ALIGNMENT) % ALIGNMENT)
         offset = len(self.data)
         self.data += records
         return <uint32_t> offset
