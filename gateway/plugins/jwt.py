@@ -1,8 +1,11 @@
-"""jwt: consumers are known by a JSON Web Token that they signed (RFC 7519)."""
+"""jwt: consumers are known by a JSON Web Token that they signed (RFC 7519).
+
+native/steps/jwt.pyx finds tokens and knows those that it has seen; `_jwt_handler` verifies the others.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -11,8 +14,14 @@ from gateway.entities.record import Record
 from gateway.entities.record_checks import Conditional
 from gateway.entities.value_checks import url_problem
 from gateway.plugins import PluginDefinition
+from gateway.plugins._authentication import challenge as challenge_text
+from native.steps.jwt import pack_config
 
 from ._fields import ANONYMOUS, NO_CONSUMER, REALM, RUN_ON_PREFLIGHT
+from ._jwt_rules import rules_of
+
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
 
 
 class JwtConfig(Record, frozen=True, kw_only=True):
@@ -63,11 +72,31 @@ class JwtConfig(Record, frozen=True, kw_only=True):
     ] = None
 
 
+def pack(config: JwtConfig, _: Plugin) -> bytes:
+    """The configuration as its step reads it."""
+    rules = rules_of(config)
+    challenge = challenge_text("Bearer", config.realm)
+    return pack_config(
+        rules=rules.digest(),
+        header_names=list(config.header_names or ()),
+        query_names=list(config.uri_param_names or ()),
+        cookie_names=list(config.cookie_names or ()),
+        anonymous=config.anonymous or "",
+        challenge=challenge,
+        challenge_invalid=f'{challenge} error="invalid_token"',
+        unknown=f"No credentials found for given '{rules.key_claim}'",
+        run_on_preflight=config.run_on_preflight,
+        key_set=rules.jwks_uri is not None,
+    )
+
+
 PLUGIN = PluginDefinition(
     "jwt",
     JwtConfig,
     NO_CONSUMER,
     priority=1450,
+    pack=pack,
+    handler="gateway.plugins._jwt_handler:JwtHandler",
     checks=(
         Conditional(
             "config.maximum_expiration",
