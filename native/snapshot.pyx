@@ -358,6 +358,7 @@ cdef class ConfigurationBuilder(_Builder):
         uint32_t send_timeout_ms, uint32_t lingering_timeout_ms, uint32_t max_request_line, uint32_t max_request_head,
         uint32_t plugin_body_limit, bint trusted_all, str real_ip_header, uint8_t real_ip_kind, bint real_ip_recursive, uint8_t sent_headers,
         uint8_t error_default_type, bint access_log, uint8_t log_level, bint allow_debug_header,
+        bytes debug_token=None,
     ) -> None:
         """Set LiveSettings; names and units are those of the record."""
         cdef LiveSettings* record = &self.settings
@@ -384,6 +385,11 @@ cdef class ConfigurationBuilder(_Builder):
         record.access_log = access_log
         record.log_level = log_level
         record.allow_debug_header = allow_debug_header
+        record.has_debug_token = debug_token is not None
+        if debug_token is not None:
+            if len(debug_token) != sizeof(record.debug_token):
+                raise ValueError("the digest of the debug token has 32 bytes")
+            memcpy(record.debug_token, <const char*> debug_token, sizeof(record.debug_token))
 
     def add_trusted_range(self, bytes address, uint8_t prefix_length) -> None:
         """`address`: 16 bytes, IPv4 mapped, host bits zero; `prefix_length` counts from the front of these 16 bytes."""
@@ -429,7 +435,7 @@ cdef class ConfigurationBuilder(_Builder):
         record.index = self.plugin_count
         record.flags = flags
         record.deadline_ms = deadline_ms
-        self.packed += config + bytes(-len(config) % 8)
+        self.packed += config + bytes((8 - len(config) % 8) % 8)
         append_bytes(self.plugins, &record, sizeof(record))
         self.plugin_count += 1
         return self.plugin_count - 1
@@ -671,7 +677,7 @@ cdef dict describe_peer_set(const SnapshotHeader* header, const PeerSet* peer_se
 
 cdef dict describe_settings(const SnapshotHeader* header):
     described = dict(snapshot_settings(header)[0])
-    del described["reserved"]
+    del described["reserved"], described["debug_token"]
     described["real_ip_header"] = text_of(header, snapshot_settings(header).real_ip_header)
     return described
 

@@ -5,8 +5,8 @@ Of each plugin one configuration applies, the most specific one (proxying.md §8
     route + service + consumer > route + consumer > service + consumer > route + service
         > consumer > route > service > everything
 
-The consumer is known only when the request is served. So a place in a plan has one configuration for everybody, and a
-table of those that are for a consumer.
+The consumer is known only when the request is served. So a place in a plan has one configuration for
+everybody, and a table of those that are for a consumer.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Scope = tuple[str | None, str | None]
 
 
 class Choices(tuple[tuple[int, str, int], ...]):
-    """(hash of a consumer's id, the id, index of the plugin). Shared between plans, and told apart by identity:
-    there may be a hundred thousand, which nobody wants to compare for each route."""
+    """(hash of a consumer's id, the id, index of the plugin). Shared between plans, and told apart by
+    identity: there may be a hundred thousand, which nobody wants to compare for each route."""
 
     __slots__ = ()
 
@@ -67,7 +67,12 @@ class PreparedPlugin:
 def prepare_plugin(plugin: Plugin) -> PreparedPlugin | None:
     """The packed configuration of a plugin in use; None when it runs for no request."""
     definition = find_plugin(plugin.name)
-    if definition is None or not definition.is_exposed or not plugin.enabled or HTTP.isdisjoint(plugin.protocols):
+    if (
+        definition is None
+        or not definition.is_exposed
+        or not plugin.enabled
+        or HTTP.isdisjoint(plugin.protocols)
+    ):
         return None
     config = b""
     if definition.pack is not None:
@@ -183,9 +188,7 @@ class Plans:
         return self._numbers[key]
 
     def _plan(self, route: str | None, service: str | None, rewrites: bool = False) -> int | None:
-        steps = tuple(
-            step for place in self._places if (step := place.step(route, service)) is not None
-        )
+        steps = tuple(step for place in self._places if (step := place.step(route, service)) is not None)
         return self._builder.add_plan(steps, rewrites) if steps else None
 
 
