@@ -152,16 +152,21 @@ def infer_array(declared: Array, part: FormPart) -> Any:
     if isinstance(declared.elements, Array | Map | Group | Foreign | Anything):
         return elements + [infer(declared.elements, FormPart([text])) for text in part.texts]
     for text in part.texts:
-        elements += elements_of(declared.elements, text)
+        elements += elements_of(declared, text)
     return elements
 
 
-def elements_of(declared: Field, text: str) -> list[Any]:
-    """The elements that a text holds: one, or, where it would be no valid one, those between its commas."""
-    element = scalar(declared, text)
-    if not isinstance(element, str) or "," not in text or declared.check(element)[1] is None:
+def elements_of(declared: Array, text: str) -> list[Any]:
+    """The elements that a text holds: one, or those between its commas."""
+    element = scalar(declared.elements, text)
+    if not isinstance(element, str) or "," not in text:
         return [element]
-    return [scalar(declared, piece.strip()) for piece in text.split(",") if piece.strip()]
+    pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
+    if declared.pieces is not None:
+        is_one = any(declared.pieces(piece) is not None for piece in pieces)
+    else:
+        is_one = declared.elements.check(element)[1] is None
+    return [element] if is_one else [scalar(declared.elements, piece) for piece in pieces]
 
 
 def infer_map(declared: Map, part: FormPart) -> Any:

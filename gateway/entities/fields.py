@@ -199,6 +199,9 @@ class Array(Field):
     _: KW_ONLY
     elements: Field
     len_min: int = 0
+    pieces: ValueCheck | None = None
+    """In a form, a text with commas is several elements when this rule has nothing against any of them. None:
+    when the text would be no valid element."""
 
     kind = "array"
     type_problem: ClassVar[str] = texts.EXPECTED_ARRAY

@@ -32,7 +32,11 @@ def hide_member(name: str, value: Any) -> Any:
     if name not in secret_names() or value is None or isinstance(value, bool):
         return hide_secrets(value)
     if isinstance(value, Mapping):
-        return hide_secrets(value)
+        in_map = name in _secret_maps(_records())
+        return {
+            inner: MASK if in_map and isinstance(member, str) else hide_member(inner, member)
+            for inner, member in value.items()
+        }
     return [MASK for _ in value] if isinstance(value, list) else MASK
 
 
@@ -69,18 +73,30 @@ def _named_by_secrets(kinds: tuple[type[Entity], ...]) -> Mapping[str, frozenset
 
 def secret_names() -> frozenset[str]:
     """The names of all secret fields of entities and of the plugins that are available."""
-    return _names_of((*ENTITY_TYPES.values(), *(plugin.config for plugin in AVAILABLE.values())))
+    return _names_of(_records())
+
+
+def _records() -> tuple[type[Record], ...]:
+    return (*ENTITY_TYPES.values(), *(plugin.config for plugin in AVAILABLE.values()))
 
 
 @cache
 def _names_of(records: tuple[type[Record], ...]) -> frozenset[str]:
-    return frozenset(name for record in records for name in _secrets_of(record))
+    return frozenset(name for record in records for name, _ in _secrets_of(record))
 
 
-def _secrets_of(record: type[Record]) -> Iterator[str]:
-    for name, field in shape_of(record).fields.items():
+@cache
+def _secret_maps(records: tuple[type[Record], ...]) -> frozenset[str]:
+    """The names of maps whose values are secrets, whatever their own names are."""
+    return frozenset(
+        name for record in records for name, field in _secrets_of(record) if isinstance(field, Map)
+    )
+
+
+def _secrets_of(record: type[Record]) -> Iterator[tuple[str, Field]]:
+    for name, field in {**shape_of(record).fields, **record.shorthands}.items():
         if _is_secret(field):
-            yield name
+            yield name, field
         for inner in _records_in(field):
             yield from _secrets_of(inner)
 

@@ -82,7 +82,8 @@ POLICY = Text("Where is counted.", one_of=POLICIES, rule=_policy_problem)
 
 
 def _flat(name: str, kind: type[Text] | type[Integer] | type[Boolean]) -> Field:
-    return kind(shape_of(Redis).fields[name].doc, stands_for=(f"redis.{name}",), removed_in="4.0")
+    field = shape_of(Redis).fields[name]
+    return kind(field.doc, encrypted=field.encrypted, stands_for=(f"redis.{name}",), removed_in="4.0")
 
 
 FLAT_FIELDS: Mapping[str, Field] = {

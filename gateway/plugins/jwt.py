@@ -17,7 +17,7 @@ from gateway.plugins import PluginDefinition
 from gateway.plugins._authentication import challenge as challenge_text
 from native.steps.jwt import pack_config
 
-from ._fields import ANONYMOUS, NO_CONSUMER, REALM, RUN_ON_PREFLIGHT
+from ._fields import ANONYMOUS, NO_CONSUMER, REALM, RUN_ON_PREFLIGHT, any_piece
 from ._jwt_rules import rules_of
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ class JwtConfig(Record, frozen=True, kw_only=True):
     """Where a token is looked for and what it must tell."""
 
     uri_param_names: Annotated[
-        list[str] | None, Set("Query arguments that may hold the token.", elements=Text("A name."))
+        list[str] | None,
+        Set("Query arguments that may hold the token.", elements=Text("A name."), pieces=any_piece),
     ] = msgspec.field(default_factory=lambda: ["jwt"])
     cookie_names: Annotated[
-        list[str] | None, Set("Cookies that may hold the token.", elements=Text("A name."))
+        list[str] | None, Set("Cookies that may hold the token.", elements=Text("A name."), pieces=any_piece)
     ] = msgspec.field(default_factory=list)
     key_claim_name: Annotated[
         str | None, Text("The claim, or header of the token, that names the credential.")
@@ -51,7 +52,7 @@ class JwtConfig(Record, frozen=True, kw_only=True):
     ] = 0
     header_names: Annotated[
         list[str] | None,
-        Set("Headers that may hold the token, after `Bearer `.", elements=Text("A name.")),
+        Set("Headers that may hold the token, after `Bearer `.", elements=Text("A name."), pieces=any_piece),
     ] = msgspec.field(default_factory=lambda: ["authorization"])
     realm: Annotated[str | None, REALM] = None
     jwks_uri: Annotated[

@@ -1,0 +1,92 @@
+"""Configurations of plugins in forms: keys that are repeated, commas, old names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.admin.forms import form_values
+from gateway.entities.plugins import Plugin
+from gateway.entities.record import check_entity
+
+
+def config_of(name: str, *pairs: tuple[str, str]) -> Any:
+    """The configuration that a form makes."""
+    fields = [("name", name), *((f"config.{field}", text) for field, text in pairs)]
+    clean, errors = check_entity(Plugin, form_values(Plugin, fields))
+    assert not errors
+    Plugin.transform(clean)
+    return clean["config"]
+
+
+def test_repeated_keys_append() -> None:
+    config = config_of("request-transformer", ("add.headers", "A:1"), ("add.headers", "B:2,3"))
+    assert config["add"]["headers"] == ["A:1", "B:2,3"]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "field", "text", "elements"),
+    [
+        ("cors", "headers", "Content-Type,Authorization", ["Content-Type", "Authorization"]),
+        ("cors", "headers", "*", ["*"]),
+        ("cors", "methods", "GET, POST, OPTIONS", ["GET", "POST", "OPTIONS"]),
+        ("cors", "origins", "http://a.com, http://b.com", ["http://a.com", "http://b.com"]),
+        ("cors", "origins", r"http://a\d{1,3}\.com", [r"http://a\d{1,3}\.com"]),
+        ("acl", "allow", "admin, staff", ["admin", "staff"]),
+        ("ip-restriction", "deny", "192.168.1.0/24, 10.0.0.1", ["192.168.1.0/24", "10.0.0.1"]),
+        ("jwt", "header_names", "authorization,x-token", ["authorization", "x-token"]),
+        ("key-auth", "key_names", "apikey,x-key", ["apikey", "x-key"]),
+    ],
+)
+def test_commas_separate_elements(plugin: str, field: str, text: str, elements: list[str]) -> None:
+    assert config_of(plugin, (field, text))[field] == elements
+
+
+def test_old_names_of_lists_of_addresses() -> None:
+    config = config_of("ip-restriction", ("whitelist", "192.168.1.0/24, 10.0.0.1"), ("blacklist", "::1"))
+    assert config["allow"] == ["192.168.1.0/24", "10.0.0.1"]
+    assert config["deny"] == ["::1"]
+    assert "whitelist" not in config
+
+
+def test_old_names_of_the_fields_of_redis() -> None:
+    config = config_of(
+        "rate-limiting", ("minute", "1"), ("policy", "redis"), ("redis_host", "h"), ("redis_port", "7")
+    )
+    assert (config["redis"]["host"], config["redis"]["port"]) == ("h", 7)
+    assert "redis_host" not in config
+
+
+@pytest.mark.parametrize(
+    ("config", "errors"),
+    [
+        ({"redis_port": "x"}, {"redis_port": "expected an integer"}),
+        (
+            {"redis_host": "a", "redis": {"host": "b"}},
+            {
+                "redis_host": (
+                    "both deprecated and new field are used but their values mismatch: "
+                    "redis_host vs redis.host"
+                )
+            },
+        ),
+        ({"redis_host": "a", "redis": 5}, {"redis": "expected a record", "redis_host": "unknown field"}),
+        ({"redis_password": None, "redis": {"password": "p"}}, None),
+        ({"minute": 5, "hour": 1}, "The limit for hour(1.0) cannot be lower than the limit for minute(5.0)"),
+        ({"sync_rate": 0.5}, "sync_rate can only be used with the policy redis"),
+        ({"burst": 5}, "burst can only be used with the algorithm token-bucket"),
+        ({"error_code": 99}, {"error_code": "expected an integer between 100 and 599"}),
+    ],
+)
+def test_what_is_refused(config: dict[str, Any], errors: Any) -> None:
+    _, found = check_entity(Plugin, {"name": "rate-limiting", "config": {"minute": 1, **config}})
+    assert found.get("config") == errors
+
+
+def test_limits_are_stacked_under_a_name() -> None:
+    values = {"name": "rate-limiting", "config": {"minute": 1, "stacked": True}}
+    _, errors = check_entity(Plugin, values)
+    assert errors["instance_name"] == "required field missing"
+    _, errors = check_entity(Plugin, {**values, "instance_name": "service-wide"})
+    assert not errors
