@@ -9,6 +9,6 @@ from native.snapshot cimport SnapshotHeader
 cdef void format_peer(Downstream* client) noexcept nogil
 # True when the (IPv4 or IPv6) address lies in one of the snapshot's trusted ranges.
 cdef bint address_trusted(const SnapshotHeader* snapshot, uint8_t family, const uint8_t* address) noexcept nogil
-# Set client.peer_trusted, exchange.client_text and client_port: the peer, or the address named by real_ip_header when
-# the peer is trusted.
+# Set client.peer_trusted, exchange.client_text, client_octets, client_family and client_port: the peer, or the address
+# named by real_ip_header when the peer is trusted.
 cdef void find_client_address(Exchange* exchange) noexcept nogil

@@ -123,6 +123,8 @@ cdef void use_address(Exchange* exchange, uint8_t family, const uint8_t* address
     inet_ntop(AF_INET if family == 4 else AF_INET6, address, exchange.client_text, ADDRESS_TEXT)
     exchange.client_text_length = <uint8_t> strlen(exchange.client_text)
     exchange.client_port = port
+    exchange.client_family = family
+    memcpy(exchange.client_octets, address, 4 if family == 4 else 16)
 
 
 cdef void read_forwarded_for(Exchange* exchange) noexcept nogil:
@@ -169,6 +171,8 @@ cdef void find_client_address(Exchange* exchange) noexcept nogil:
     memcpy(exchange.client_text, client.peer_text, client.peer_text_length)
     exchange.client_text_length = client.peer_text_length
     exchange.client_port = client.peer_port
+    exchange.client_family = client.family
+    memcpy(exchange.client_octets, client.address, sizeof(client.address))
     client.peer_trusted = 0
     if snapshot.trusted_range_count == 0:
         return

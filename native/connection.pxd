@@ -143,7 +143,6 @@ cpdef enum ExchangeFlag:
     EXCHANGE_RESPONSE_OVER = 131072  # the response body is
     EXCHANGE_AUTHENTICATED = 262144  # a plugin has identified the client
     EXCHANGE_ANONYMOUS = 524288      # as the consumer that stands for unknown clients
-    EXCHANGE_PREFLIGHT = 1048576     # cors has dealt with it: nothing more is added to the response
     EXCHANGE_BY_CONSUMER = 2097152   # counted with its consumer already
     EXCHANGE_PYTHON_CONTEXT = 4194304  # the plugin thread keeps something for this request (python_plugin step)
 
@@ -212,6 +211,7 @@ ctypedef struct Exchange:
     Text method_override, path_override, query_override, host_override   # data NULL: none
     uint64_t peer_key_override   # 0: none
     uint64_t body_limit          # bytes of request body that a step allows; UINT64_MAX: it says nothing
+    const char* body_limit_text  # what a longer body is refused with
     FieldEdits request_edits
     FieldEdits response_edits
     const char* answer_extra     # own answers: constant lines of the protocol, or NULL
@@ -219,6 +219,7 @@ ctypedef struct Exchange:
     Buffer* held                 # response body that is held for steps
     Buffer* held_head            # head of that response
     const PluginRecord* chosen[MAX_STEPS]    # the configuration that applies, by step; NULL: none
+    const PluginRecord* answered_by    # whose answer the response is; NULL: no plugin's
     void* notes[MAX_STEPS]       # what a step keeps between its functions, in `memory`, by step; NULL: nothing
 
     # times, ms on the loop's clock

@@ -174,6 +174,7 @@ cdef void open_client(Worker* worker, Downstream* client, Listener* listener, in
     link_client(worker, client)
     worker.connection_count += 1
     worker.block.connections_accepted += 1
+    client.number = worker.block.connections_accepted
     worker.block.connections_handled += 1
     worker.block.connections_active = worker.connection_count
     worker.block.connections_waiting += 1                # CLIENT_IDLE

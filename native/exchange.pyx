@@ -332,7 +332,11 @@ cdef void refuse_body(Exchange* exchange, uint16_t status) noexcept nogil:
     """The body is broken, too large or too slow. Kong reads it when the balancer has run already and answers so."""
     if exchange.upstream != NULL:
         drop_upstream(exchange)
-    exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER | EXCHANGE_BALANCED
+    exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
+    if exchange.body_received > exchange.body_limit:     # a step's limit, and its answer
+        answer(exchange, status, exchange.body_limit_text, ANSWER_NEGOTIATED, NULL)
+        return
+    exchange.flags |= EXCHANGE_BALANCED
     if exchange.balanced_ms == 0:
         exchange.balanced_ms = exchange.worker.loop.now_ms
     answer(exchange, status, NULL, ANSWER_SERVER, NULL)

@@ -1,5 +1,7 @@
 """Making and freeing Exchange records."""
 
+from libc.stdint cimport uint64_t
+
 from native.connection cimport Downstream, Exchange, MappedSnapshot, Worker
 
 # A fresh exchange for a client whose first byte has arrived: holds the current snapshots, has a request id. NULL when
@@ -7,3 +9,5 @@ from native.connection cimport Downstream, Exchange, MappedSnapshot, Worker
 cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil
 # Give back everything it owns (not the connections).
 cdef void exchange_free(Exchange* exchange) noexcept nogil
+# The next word of xoshiro256** (four words of state): well spread, but whoever sees some words can tell the next ones.
+cdef uint64_t next_random(uint64_t* state) noexcept nogil

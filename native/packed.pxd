@@ -23,5 +23,6 @@ cdef class Packer:
     cdef PackedText octets(self, bytes octets) except *
     # Put an array of records (or anything else) there, 8-byte aligned; returns its offset.
     cdef uint32_t array(self, bytes records) except 0
-    # The configuration, `config` being the struct of the size that the packer was made for.
+    # The configuration, `config` being the struct of the size that the packer was made for. What is not set in it must
+    # be zero (memset): the hash of the whole tells whether a configuration has changed.
     cdef bytes finish(self, const void* config)

@@ -102,7 +102,7 @@ def pack(config: CorsConfig, _plugin: Plugin) -> bytes:
         methods=",".join(config.methods or ()),
         headers=",".join(config.headers or ()),
         exposed_headers=",".join(config.exposed_headers or ()),
-        max_age="" if config.max_age is None else f"{config.max_age:g}",
+        max_age="" if config.max_age is None else str(config.max_age),
         credentials=config.credentials,
         private_network=config.private_network,
         preflight_continue=config.preflight_continue,

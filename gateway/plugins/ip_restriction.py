@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gateway.entities.fields import Array, Field, Number, Text
 from gateway.entities.record import Record
 from gateway.entities.record_checks import AtLeastOneOf
 from gateway.entities.value_checks import address_range_problem, status_problem
 from gateway.plugins import PluginDefinition
+from native.steps import ip_restriction
 
 from ._fields import ANY_PROTOCOL
 
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
+
+FORBIDDEN = 403
 RANGE = Text("An address, or a range in CIDR notation.", rule=address_range_problem)
 
 
@@ -29,6 +34,16 @@ class IpRestrictionConfig(Record, frozen=True, kw_only=True):
     message: Annotated[str | None, Text("The message of refusals.")] = None
 
 
+def pack(config: IpRestrictionConfig, _plugin: Plugin) -> bytes:
+    """The form that native/steps/ip_restriction.pyx reads."""
+    return ip_restriction.pack_config(
+        allow=config.allow or [],
+        deny=config.deny or [],
+        status=int(config.status or FORBIDDEN),
+        message=config.message or "",
+    )
+
+
 PLUGIN = PluginDefinition(
     "ip-restriction",
     IpRestrictionConfig,
@@ -36,4 +51,5 @@ PLUGIN = PluginDefinition(
     protocols=("http", "https", "tcp", "tls", "grpc", "grpcs"),
     allowed_protocols=ANY_PROTOCOL,
     checks=(AtLeastOneOf(("config.allow", "config.deny")),),
+    pack=pack,
 )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from gateway.entities.fields import Boolean, Integer, Text
 from gateway.entities.record import Record
 from gateway.entities.value_checks import url_problem
 from gateway.plugins import PluginDefinition
+from native.steps import redirect
+
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
 
 
 class RedirectConfig(Record, frozen=True, kw_only=True):
@@ -20,4 +25,19 @@ class RedirectConfig(Record, frozen=True, kw_only=True):
     )
 
 
-PLUGIN = PluginDefinition("redirect", RedirectConfig, priority=779)
+def pack(config: RedirectConfig, _plugin: Plugin) -> bytes:
+    """The form that native/steps/redirect.pyx reads."""
+    location, fragment = config.location, ""
+    if config.keep_incoming_path:
+        parts = urlsplit(location)
+        location = f"{parts.scheme}://{parts.netloc}"
+        fragment = f"#{parts.fragment}" if parts.fragment else ""
+    return redirect.pack_config(
+        location=location,
+        fragment=fragment,
+        status=config.status_code,
+        keeps_path=bool(config.keep_incoming_path),
+    )
+
+
+PLUGIN = PluginDefinition("redirect", RedirectConfig, priority=779, pack=pack)
