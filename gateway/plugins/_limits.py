@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import TYPE_CHECKING, Annotated
 
 from gateway.entities.fields import Number
 from gateway.entities.record import Record
 
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
+
+ANYTHING = "00000000-0000-0000-0000-000000000000"
+"""stands in keys for a route or service when the plugin is not restricted to one"""
 PERIODS = ("second", "minute", "hour", "day", "month", "year")
 
 
@@ -31,3 +37,23 @@ class Limits(Record, frozen=True, kw_only=True):
                         f"the limit for {short}({limit:.1f})"
                     )
         return None
+
+    def configured(self) -> list[tuple[int, float]]:
+        """(number of the period, limit) of those that there are, the shortest first."""
+        return [
+            (number, limit) for number, name in enumerate(PERIODS) if (limit := getattr(self, name)) is not None
+        ]
+
+
+def scope_of(plugin: Plugin) -> str:
+    """Kong's part of a counter's key that says for which route and service the plugin is: those it is
+    restricted to, not those of the request, so a global plugin counts all requests together."""
+    route = plugin.route.id if plugin.route else ANYTHING
+    service = plugin.service.id if plugin.service else ANYTHING
+    return f"{route}:{service}"
+
+
+def shown(limit: float) -> tuple[str, str]:
+    """A limit as clients see it, and its fraction (".5" or empty)."""
+    text = f"{limit:.14g}"
+    return text, f".{text.partition('.')[2]}" if "." in text and math.floor(limit) != limit else ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from gateway.entities import texts
-from gateway.entities.fields import Array, Boolean, Field, Integer, Text
+from gateway.entities.fields import Array, Boolean, Errors, Field, Integer, Text
 from gateway.entities.record import Group, Record, shape_of
 from gateway.entities.record_checks import Conditional
 from gateway.entities.value_checks import server_name_problem
@@ -100,9 +100,33 @@ FLAT_FIELDS: Mapping[str, Field] = {
 """`redis_host` for `redis.host` …: accepted and shown, as Kong does up to 4.0."""
 
 
+class _ServerNeeded(Conditional):
+    """A rule about the one server, where the configuration does not name several."""
+
+    def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
+        if not (values.get("config.redis.sentinel_nodes") or values.get("config.redis.cluster_nodes")):
+            super().run(values, errors)
+
+
 def redis_checks() -> tuple[Conditional, ...]:
     """With the policy `redis` it must be known where that is."""
-    return tuple(
-        Conditional("config.policy", if_equal="redis", then_field=f"config.redis.{name}", then_required=True)
-        for name in ("host", "port", "timeout")
+    return (
+        *(
+            _ServerNeeded(
+                "config.policy", if_equal="redis", then_field=f"config.redis.{name}", then_required=True
+            )
+            for name in ("host", "port")
+        ),
+        Conditional("config.policy", if_equal="redis", then_field="config.redis.timeout", then_required=True),
     )
+
+
+def redis_problem(redis: Redis) -> str | None:
+    """What does not fit each other in the record."""
+    if redis.sentinel_nodes and redis.cluster_nodes:
+        return "redis.sentinel_nodes and redis.cluster_nodes cannot be used together"
+    if redis.sentinel_nodes and not redis.sentinel_master:
+        return "redis.sentinel_nodes needs redis.sentinel_master"
+    if redis.cluster_nodes and redis.database:
+        return "redis.database must be 0 with redis.cluster_nodes"
+    return None

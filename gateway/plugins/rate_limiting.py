@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 
@@ -13,11 +13,20 @@ from gateway.entities.record_checks import AtLeastOneOf, Conditional
 from gateway.entities.value_checks import header_name_problem, path_problem, status_problem
 from gateway.plugins import PluginDefinition
 
-from ._limits import PERIODS, Limits
-from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks
+from native.steps.limiting import CountingPlace
+from native.steps.rate_limiting import pack_config
+
+from ._limits import PERIODS, Limits, scope_of, shown
+from ._node import shares_database
+from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks, redis_problem
+
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
 
 LIMIT_BY = ("consumer", "credential", "ip", "service", "header", "path")
 ALGORITHMS = ("fixed-window", "sliding-window", "token-bucket")
+OTHER_ALGORITHMS = {"sliding-window": 4_194_303, "token-bucket": 1_000_000_000}
+"""those that Kong does not have, with the highest limit that their counters can hold"""
 SHORTEST_SYNC = 0.02
 """seconds"""
 
@@ -80,20 +89,68 @@ class RateLimitingConfig(Limits, frozen=True, kw_only=True):
         """The limits fit each other; what only some policies and algorithms have is used with those."""
         if text := super().problem():
             return text
-        if self.sync_rate != -1:
-            if self.policy != "redis":
-                return "sync_rate can only be used with the policy redis"
-            if self.sync_rate < SHORTEST_SYNC:
-                return f"sync_rate must be -1 or at least {SHORTEST_SYNC}"
+        return self._sync_problem() or self._algorithm_problem() or redis_problem(self.redis)
+
+    def _sync_problem(self) -> str | None:
+        if self.sync_rate == -1:
+            return None
+        if self.policy != "redis":
+            return "sync_rate can only be used with the policy redis"
+        if self.sync_rate < SHORTEST_SYNC:
+            return f"sync_rate must be -1 or at least {SHORTEST_SYNC}"
+        if self.algorithm in OTHER_ALGORITHMS:
+            return "sync_rate can only be used with the algorithm fixed-window"
+        return None
+
+    def _algorithm_problem(self) -> str | None:
         if self.burst is not None and self.algorithm != "token-bucket":
             return "burst can only be used with the algorithm token-bucket"
+        if self.algorithm not in OTHER_ALGORITHMS:
+            return None
+        if self.policy == "cluster":
+            return "algorithm can only be used with the policies local and redis"
+        most = OTHER_ALGORITHMS[self.algorithm]
+        if any(limit > most for _, limit in self.configured()) or (self.burst or 0) > most:
+            return f"the limits of {self.algorithm} cannot be higher than {most}"
         return None
+
+
+def pack(config: RateLimitingConfig, plugin: Plugin) -> bytes:
+    """What the step reads."""
+    if config.policy == "redis":
+        place = CountingPlace.COUNT_ELSEWHERE if config.sync_rate == -1 else CountingPlace.COUNT_AND_TELL
+    elif config.policy == "cluster" and shares_database():
+        place = CountingPlace.COUNT_ELSEWHERE
+    else:
+        # A database that is a file has this node only, whose workers count together anyway.
+        place = CountingPlace.COUNT_HERE
+    limit_by = config.limit_by or "consumer"
+    return pack_config(
+        scope=f"ratelimit:{instance_of(plugin)}{scope_of(plugin)}".encode(),
+        limits=[(period, limit, *shown(limit)) for period, limit in config.configured()],
+        algorithm=ALGORITHMS.index(config.algorithm or "fixed-window") + 1,
+        burst=config.burst or 0,
+        limit_by=LIMIT_BY.index(limit_by),
+        name=(config.header_name if limit_by == "header" else config.path) or "",
+        place=place,
+        status=int(config.error_code or 429),
+        message=config.error_message or "",
+        fault_tolerant=config.fault_tolerant,
+        hidden=config.hide_client_headers,
+    )
+
+
+def instance_of(plugin: Plugin) -> str:
+    """What begins the keys of a stacked instance, which counts for itself; empty for others."""
+    return f"{plugin.instance_name}:" if plugin.config.get("stacked") else ""
 
 
 PLUGIN = PluginDefinition(
     "rate-limiting",
     RateLimitingConfig,
     priority=910,
+    pack=pack,
+    handler="gateway.plugins._limits_handler:LimitsHandler",
     checks=(
         AtLeastOneOf(tuple(f"config.{period}" for period in PERIODS)),
         *redis_checks(),
