@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.plugin_setups import MANY_RANGES
 from bench.report import Budget, Scenario
 from bench.scenarios import FEW_ROUTES, IDLE_CONNECTIONS, MANY_ROUTES, PER_CPU
 
@@ -87,6 +88,61 @@ BUDGETS = [
         0.98,
         True,
         _ratio(PER_CPU, f"gateway-{MANY_ROUTES}", f"gateway-{FEW_ROUTES}"),
+    ),
+    BudgetSpec(
+        "Requests per CPU-second, key-auth + rate-limiting + metrics",
+        "key-auth-limited",
+        "× nginx without any of it",
+        1.20,
+        1.40,
+        True,
+        _ratio(PER_CPU, "gateway", "nginx"),
+    ),
+    BudgetSpec(
+        "Requests per CPU-second, jwt + rate-limiting",
+        "jwt-limited",
+        "× nginx without any of it",
+        1.15,
+        1.35,
+        True,
+        _ratio(PER_CPU, "gateway", "nginx"),
+    ),
+    *(
+        BudgetSpec(
+            f"Requests per CPU-second, {title}",
+            "plugins",
+            unit,
+            limit,
+            None,
+            True,
+            _ratio(PER_CPU, setup, to),
+        )
+        for title, setup, to, unit, limit in (
+            ("key-auth alone", "key-auth", "plain", "× plain", 0.97),
+            ("acl on top of key-auth", "acl", "key-auth", "× key-auth", 0.97),
+            (f"ip-restriction with {MANY_RANGES:,} ranges", "ip-restriction", "plain", "× plain", 0.97),
+            ("cors", "cors", "plain", "× plain", 0.97),
+            ("correlation-id", "correlation-id", "plain", "× plain", 0.97),
+            ("rate-limiting local", "rate-limiting", "plain", "× plain", 0.94),
+        )
+    ),
+    BudgetSpec(
+        "Throughput, rate-limiting on Redis for each request",
+        "plugins",
+        "× local",
+        0.40,
+        None,
+        True,
+        _ratio("requests_per_second", "rate-limiting-redis", "rate-limiting"),
+    ),
+    BudgetSpec(
+        "A Python plugin that does nothing",
+        "plugins",
+        "requests per CPU-second",
+        15_000,
+        None,
+        True,
+        _median("python", PER_CPU),
     ),
     BudgetSpec(
         "p99 added at half load", "half-load", "ms", 1.0, 0.3, False, _ratio("p99_ms", "gateway", "direct")

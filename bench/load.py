@@ -27,6 +27,7 @@ class Load:
     method: str = "GET"
     body_bytes: int = 0
     connections: int = 64
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def require_wrk() -> None:
@@ -58,6 +59,8 @@ def drive(
     command += ["--timeout", f"{REQUEST_TIMEOUT_SECONDS}s", "-s", str(SCRIPT)]
     command += [f"http://127.0.0.1:{port}{load.path}"]
     environ = {"BENCH_METHOD": load.method, "BENCH_BODY_BYTES": str(load.body_bytes)}
+    if load.headers:
+        environ["BENCH_HEADERS"] = "\n".join(f"{name}: {value}" for name, value in load.headers)
     if targets is not None:
         environ["BENCH_TARGETS"] = str(targets)
     child = fleet.start("wrk", command, directory=directory, cpus=cpus, environ=environ)

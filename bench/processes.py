@@ -127,6 +127,15 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+def is_listening(port: int) -> bool:
+    """Whether somebody accepts connections at a port of 127.0.0.1."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
 @dataclass
 class Child:
     """A running process of ours, its output in a file of its own."""

