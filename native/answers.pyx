@@ -268,6 +268,7 @@ cdef void build_step_answer(Exchange* exchange) noexcept nogil:
     cdef StepAnswer* answer = &exchange.answer
     cdef Text text = answer.text
     cdef Buffer* body
+    exchange.answered_by = exchange.chosen[exchange.step]
     if answer.kind == STEP_ANSWER_ERROR:
         if text.length == 0:
             text = text_of(standard_message(answer.status), <uint32_t> strlen(standard_message(answer.status)))

@@ -109,6 +109,7 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.response_edits.text = NULL
     exchange.response_edits.count = 0
     exchange.answer_extra = NULL
+    exchange.answered_by = NULL
     exchange.answer_head = NULL
     exchange.held = NULL
     exchange.held_head = NULL

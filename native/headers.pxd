@@ -45,6 +45,7 @@ cpdef enum KnownHeader:
     HEADER_SEC_WEBSOCKET_KEY = 34
     HEADER_PROXY_AUTHORIZATION = 35
     HEADER_ORIGIN = 36
+    HEADER_DEBUG_TOKEN = 37              # X-Sluicegate-Debug
     # who the client is (X-Consumer-*, X-Credential-*, X-Anonymous-Consumer, X-Authenticated-*): for the gateway alone to
     # say, so a client's own never get anywhere
     HEADER_IDENTITY = 62

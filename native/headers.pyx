@@ -122,8 +122,11 @@ cdef uint8_t classify_header(const uint8_t* name, uint32_t length) noexcept nogi
         if first == c"s" and matches(name, b"sec-websocket-key", 17):
             return HEADER_SEC_WEBSOCKET_KEY
     elif length == 18:
-        if first == c"x" and matches(name, b"x-forwarded-prefix", 18):
-            return HEADER_X_FORWARDED_PREFIX
+        if first == c"x":
+            if matches(name, b"x-forwarded-prefix", 18):
+                return HEADER_X_FORWARDED_PREFIX
+            if matches(name, b"x-sluicegate-debug", 18):
+                return HEADER_DEBUG_TOKEN
     elif length == 19:
         if first == c"p" and matches(name, b"proxy-authorization", 19):
             return HEADER_PROXY_AUTHORIZATION

@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from native.connection cimport EXCHANGE_CHUNK_RESPONSE, EXCHANGE_CLOSE_CLIENT, REQUEST_ID_LENGTH, Worker
 from native.fields cimport added_length, put_added
+from native.explain cimport explain_room, put_explain_field
 from native.headers cimport *
 from native.http1 cimport ResponseHead
 from native.memory cimport buffer_give, buffer_length, buffer_take
@@ -143,9 +144,9 @@ cdef void put_request_id(Exchange* exchange, Buffer* out) noexcept nogil:
 
 
 cdef uint32_t debug_fields_room(Exchange* exchange) noexcept nogil:
-    cdef uint32_t room = 0
+    cdef uint32_t room = explain_room(exchange)
     if not exchange.settings.allow_debug_header:
-        return 0
+        return room
     if exchange.route != NULL:
         room += 64 + exchange.route.id.length + exchange.route.name.length
     if exchange.service != NULL:
@@ -164,6 +165,8 @@ cdef void put_debug_fields(Exchange* exchange, Buffer* out) noexcept nogil:
     cdef const uint8_t* head
     cdef const HeaderField* field
     cdef uint32_t i
+    if exchange.settings.has_debug_token:
+        put_explain_field(exchange, out)
     if not exchange.settings.allow_debug_header or exchange.route == NULL or exchange.client.input == NULL:
         return
     head = &exchange.client.input.data[0] + exchange.client.input.start

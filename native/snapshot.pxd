@@ -12,7 +12,7 @@ The records below are the only description of the format: the builder in snapsho
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 
 cdef enum:
-    SNAPSHOT_FORMAT = 3          # raise with every change of a record below
+    SNAPSHOT_FORMAT = 4          # raise with every change of a record below
     NO_INDEX = 0xffffffff
 
 # "SLGATSNP", little endian; first eight bytes of every snapshot file
@@ -180,7 +180,9 @@ ctypedef struct LiveSettings:
     uint8_t access_log                   # 1: write the access log
     uint8_t log_level                    # 0 debug, 1 info, 2 notice, 3 warn, 4 error, 5 crit
     uint8_t allow_debug_header
-    uint8_t reserved[5]
+    uint8_t has_debug_token              # requests that carry the token are told how they were served
+    uint8_t debug_token[32]              # SHA-256 of it
+    uint8_t reserved[4]
 
 # --- peers -----------------------------------------------------------------------------------------------------------
 # A peer set is found by the XXH64 of its key: "upstream:<name>" for an upstream entity, "host:<name>:<port>" for a

@@ -26,7 +26,7 @@ from gateway.settings.addresses import (
     Listener,
 )
 from gateway.settings.declaring import Declaration, Scope, setting
-from gateway.settings.tokens import TOKENS, AdminToken
+from gateway.settings.tokens import ONE_TOKEN, TOKENS, AdminToken
 from gateway.settings.values import (
     AFFINITY,
     AUDIT_LOG,
@@ -439,6 +439,14 @@ class Settings:
     )
     allow_debug_header: bool = setting(
         SWITCH, "off", Scope.LIVE, "Answer 'Kong-Debug: 1' with the names of route and service"
+    )
+    debug_token: AdminToken | None = setting(
+        ONE_TOKEN,
+        "",
+        Scope.LIVE,
+        "Secret with which a request, as 'X-Sluicegate-Debug: <token>', is answered with a header that tells route, "
+        "plugins and target (X-Sluicegate-Explain); empty: none is",
+        secret=True,
     )
     error_default_type: str = setting(
         choice("text/plain", "text/html", "application/json", "application/xml", "application/grpc"),

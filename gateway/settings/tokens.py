@@ -88,9 +88,21 @@ def _token(word: str) -> AdminToken:
     return AdminToken(name, token_digest(secret.encode("ascii")), len(secret) < WEAK_BELOW)
 
 
+def _parse_one_token(text: str) -> AdminToken | None:
+    tokens = _parse_tokens(text)
+    if len(tokens) > 1:
+        raise ValueError("there can be one token only")
+    return tokens[0] if tokens else None
+
+
 TOKENS = Kind(
     _parse_tokens,
     "nothing, or a comma-separated list of tokens (visible ASCII without comma and colon, at most "
     f"{MOST_BYTES} characters), each as '<token>', '<name>:<token>', or 'file:<absolute path>' of a file "
     "with one on each line",
+)
+ONE_TOKEN = Kind(
+    _parse_one_token,
+    "nothing, or a token (visible ASCII without comma and colon, at most "
+    f"{MOST_BYTES} characters), or 'file:<absolute path>' of a file that holds it",
 )

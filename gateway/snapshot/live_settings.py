@@ -63,6 +63,7 @@ def write_live_settings(builder: ConfigurationBuilder, settings: Settings) -> No
         access_log=settings.proxy_access_log is not None,
         log_level=LOG_LEVELS[settings.log_level],
         allow_debug_header=settings.allow_debug_header,
+        debug_token=None if settings.debug_token is None else settings.debug_token.digest,
     )
 
 
