@@ -241,7 +241,7 @@ SCENARIOS: dict[str, ScenarioSpec] = {
         ),
         ScenarioSpec(
             "consumers",
-            f"key-auth with {MANY_CONSUMERS:,} consumers instead of {FEW_CONSUMERS}, requests over all of them",
+            f"key-auth with {MANY_CONSUMERS:,} consumers instead of {FEW_CONSUMERS}, all of them asking",
             _consumers,
             [RatioSpec(PER_CPU, f"consumers-{MANY_CONSUMERS}", f"consumers-{FEW_CONSUMERS}")],
         ),
