@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from gateway.entities.fields import Boolean
 from gateway.entities.record import Record
 from gateway.entities.record_checks import AtLeastOneOf, OnlyOneOf
 from gateway.plugins import PluginDefinition
+from native.steps.acl import pack_config
 
 from ._fields import NO_CONSUMER, texts_field
+
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
 
 LISTS = ("config.allow", "config.deny")
 
@@ -33,6 +37,16 @@ class AclConfig(Record, frozen=True, kw_only=True):
     ] = False
 
 
+def pack(config: AclConfig, _plugin: Plugin) -> bytes:
+    """What the step reads."""
+    return pack_config(
+        groups=config.deny or config.allow or [],
+        denies=bool(config.deny),
+        hide_groups=config.hide_groups_header,
+        prefers_authenticated=config.always_use_authenticated_groups,
+    )
+
+
 PLUGIN = PluginDefinition(
-    "acl", AclConfig, NO_CONSUMER, priority=950, checks=(OnlyOneOf(LISTS), AtLeastOneOf(LISTS))
+    "acl", AclConfig, NO_CONSUMER, priority=950, checks=(OnlyOneOf(LISTS), AtLeastOneOf(LISTS)), pack=pack
 )

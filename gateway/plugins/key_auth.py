@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -10,8 +10,13 @@ from gateway.entities.fields import Array, Boolean, Text
 from gateway.entities.record import Record
 from gateway.entities.value_checks import header_name_problem
 from gateway.plugins import PluginDefinition
+from native.steps.key_auth import pack_config
 
+from ._authentication import challenge
 from ._fields import ANONYMOUS, HIDE_CREDENTIALS, NO_CONSUMER, REALM, RUN_ON_PREFLIGHT
+
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
 
 
 class KeyAuthConfig(Record, frozen=True, kw_only=True):
@@ -36,4 +41,18 @@ class KeyAuthConfig(Record, frozen=True, kw_only=True):
     realm: Annotated[str | None, REALM] = None
 
 
-PLUGIN = PluginDefinition("key-auth", KeyAuthConfig, NO_CONSUMER, priority=1250)
+def pack(config: KeyAuthConfig, _plugin: Plugin) -> bytes:
+    """What the step reads."""
+    return pack_config(
+        key_names=config.key_names,
+        anonymous=config.anonymous or "",
+        challenge=challenge("Key", config.realm),
+        in_header=config.key_in_header,
+        in_query=config.key_in_query,
+        in_body=config.key_in_body,
+        hide_credentials=config.hide_credentials,
+        run_on_preflight=config.run_on_preflight,
+    )
+
+
+PLUGIN = PluginDefinition("key-auth", KeyAuthConfig, NO_CONSUMER, priority=1250, pack=pack)

@@ -1,0 +1,3 @@
+def pack_config(
+    *, groups: list[str], denies: bool, hide_groups: bool, prefers_authenticated: bool
+) -> bytes: ...
