@@ -12,6 +12,7 @@ from .collections import entity_endpoints, listing_endpoint, tag_endpoints
 from .config import config_endpoints
 from .debug import debug_endpoints
 from .endpoints import KongApi
+from .explain import explain_endpoints
 from .guard import AdminGuard
 from .health import health_endpoints
 from .openapi import openapi_endpoint
@@ -33,6 +34,7 @@ def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
         *timers_endpoints(),
         *cache_endpoints(),
         *debug_endpoints(plane),
+        *explain_endpoints(plane),
         *config_endpoints(plane),
         *metrics_endpoints(plane),
         *entity_endpoints(plane),

@@ -134,4 +134,32 @@ def apply(
         synchronizing.apply(target, file, tags, prune, yes, as_json)
 
 
-COMMANDS = (get, create, update, delete, dump, diff, apply)
+@click.command()
+@with_admin_api
+@click.argument("method")
+@click.argument("url")
+@click.option("--header", "-H", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; may be repeated.")
+@click.option("--client-ip", metavar="ADDRESS", help="Where the connection comes from; else this machine.")
+@click.option("--consumer", metavar="NAME", help="The consumer who is taken to send it (id, username, custom id).")
+@click.option("--credential", metavar="KEY", help="The key of a credential with which it is sent.")
+@click.option("--others", type=click.IntRange(0, 50), help="How many of the routes not taken are told; 5.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def explain(
+    target: Target,
+    method: str,
+    url: str,
+    headers: Sequence[str],
+    as_json: bool,
+    **options: str | int | None,
+) -> None:
+    """Tell what a running gateway would do with a request, and why: which route it takes and what keeps it from
+    the others, which configurations of plugins apply, where it is sent. No request is sent.
+
+    URL is one with http:// or https://, or a path alone.
+    """
+    from gateway.cli import explaining
+
+    explaining.explain(target, method, url, headers, options, as_json)
+
+
+COMMANDS = (get, create, update, delete, dump, diff, apply, explain)

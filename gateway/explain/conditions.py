@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,11 +166,3 @@ def common_prefix(one: str, other: str) -> int:
             break
         length += 1
     return length
-
-
-def given_for(condition: Condition, query: Query) -> list[str] | str | None:
-    """What the request has where a condition looks; None: nothing, or what nobody should see."""
-    looked_at: Mapping[str, bytes] = {"methods": query.method, "hosts": query.host, "paths": query.path}
-    if condition.kind in looked_at:
-        return looked_at[condition.kind].decode("utf-8", "replace")
-    return None

@@ -16,14 +16,7 @@ from native.snapshot import ProtocolBit, RouteFlag
 from native.uri import upstream_path
 
 from .conditions import Query, Trials, near
-from .plugins import (
-    AUTHENTICATION,
-    Scope,
-    explain_plugins,
-    find_by_credential,
-    find_consumer,
-    known_after,
-)
+from .plugins import Scope, explain_plugins, find_by_credential, find_consumer, known_after
 from .request import Client, ExplainedRequest, InvalidRequest
 from .targets import Targets
 
@@ -36,8 +29,6 @@ if TYPE_CHECKING:
 OTHERS = 5
 """routes whose conditions are told when the request does not say how many"""
 MOST_OTHERS = 50
-CONSIDERED = 200
-"""routes that are looked at closely to find the nearest ones"""
 READ_AGAIN = 3
 """times that a snapshot file may go before it is read"""
 NO_ROUTE = (404, "no Route matched with those values")
@@ -146,11 +137,9 @@ class Explanation:
             https=found["https"],
         )
         if found["route"] is None:
-            return {
-                **self._shown(found, answer=NO_ROUTE),
-                **self._plugins(None, {}),
-                "other_routes": self._other_routes(query, None),
-            }
+            shown = self._shown(found, answer=NO_ROUTE) | self._plugins(None, {})
+            shown["outcome"]["plugins_see"] = "response"
+            return shown | {"other_routes": self._other_routes(query, None)}
         return self._routed(found, query)
 
     def _routed(self, found: dict[str, Any], query: Query) -> dict[str, Any]:
@@ -180,11 +169,10 @@ class Explanation:
         if isinstance(service, Service):
             shown["service"] = {"id": service.id, "name": service.name, "url": service_url(service)}
             shown["upstream_path"] = sent_path(service, found)
-        # Redirects to https and the like come before any plugin (proxying.md §1).
-        plugins = self._plugins(taken["index"], scope)
+        if protocol_answer(taken, https=found["https"], grpc=found["grpc"]) is None:
+            shown |= self._plugins(taken["index"], scope)  # such answers come before any plugin (proxying.md §1)
         return {
             **shown,
-            **plugins,
             "target": target,
             "other_routes": self._other_routes(query, route),
         }
@@ -263,10 +251,10 @@ class Explanation:
             for route in cast("Any", self._configuration.of("routes")).values()
             if winner is None or route.id != winner.id
         ]
-        nearest = sorted(((near(route, query), at) for at, route in enumerate(routes)))[:CONSIDERED]
+        nearest = sorted((near(route, query), at) for at, route in enumerate(routes))
         trials = Trials(self._plane.settings, query)
         found = []
-        for (_, distance), at in nearest[: max(2 * self._others, 10)]:
+        for (_, distance), at in nearest[: 2 * self._others]:
             route = routes[at]
             unusable = self._unusable(route)
             failed = trials.failed(route)
@@ -323,5 +311,3 @@ def sent_path(service: Service, found: dict[str, Any]) -> str | None:
     )
     return None if path is None else path.decode("utf-8", "replace")
 
-
-__all__ = ["AUTHENTICATION", "Explainer", "NothingPublished"]
