@@ -1,4 +1,4 @@
-"""The cache of verified tokens: what is found is what was stored, whoever writes, and whenever somebody is killed."""
+"""The cache of verified tokens: what is found is what was stored, whoever writes and whoever is killed."""
 
 import hashlib
 import os
@@ -45,7 +45,7 @@ def facts_of(text: bytes, version: int = 0) -> dict:
     }
 
 
-# --- what is found ---------------------------------------------------------------------------------------------------
+# --- what is found --------------------------------------------------------------------------------
 def test_nothing_is_known_at_first(shared: SharedState) -> None:
     assert find(shared, token(1)) is None
 
@@ -129,7 +129,7 @@ def test_like_a_dictionary_that_may_forget(steps: list[tuple[bytes, int, int]]) 
         assert find(shared, text, rules=(rule, 0)) in (None, facts_of(text, version))
 
 
-# --- who stays -------------------------------------------------------------------------------------------------------
+# --- who stays ------------------------------------------------------------------------------------
 def test_keeps_as_many_as_there_is_room_for(shared: SharedState) -> None:
     room = MEGABYTE // 4 // 530
     for number in range(room // 2):
@@ -175,7 +175,7 @@ def test_a_clock_that_was_put_back(shared: SharedState) -> None:
     assert find(shared, token(1), now=SECOND) == facts_of(token(1))
 
 
-# --- half-written entries --------------------------------------------------------------------------------------------
+# --- half-written entries -------------------------------------------------------------------------
 @pytest.mark.parametrize("length", [60, 1000])
 def test_a_writer_that_stops_after_any_word_leaves_nothing_wrong(length: int) -> None:
     for words in range(words_of(token(1, length))):
