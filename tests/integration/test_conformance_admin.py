@@ -24,15 +24,8 @@ pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance m
 
 # Scenarios that wait, by what they wait for.
 WAITING_FOR = {
-    "acl": ("acl-alone", "acl-deny"),
-    "basic-auth": ("basicauth",),
-    "correlation-id": ("corrid",),
-    "cors": ("cors-1", "cors-2", "cors-4", "cors-5", "cors-7", "cors-9", "cors-auth"),
-    "hmac-auth": ("hmac",),
     "logging plugins": ("httplog", "log-custom"),
     "jwt": ("jwt-anon", "jwt-asym", "jwt-claims", "schema-plugin-jwt"),
-    "key-auth": ("keyauth-anon", "keyauth-body", "keyauth-config", "schema-plugin-key-auth"),
-    "several authentication plugins": ("multi-and", "multi-mixed"),
     "oauth2": ("oauth2-untrusted",),
     "prometheus": ("prom-default", "prom-upstream"),
     "proxy-cache": ("pcache-config", "pcache-consumer", "pcache-routes", "pcache-ttl-storage", "pcache-ttl"),
@@ -40,8 +33,6 @@ WAITING_FOR = {
         *("rl-cluster", "rl-consumer", "rl-credential", "rl-multi", "rl-options", "rl-path"),
         "schema-plugin-rate-limiting",
     ),
-    "redirect": ("redirect",),
-    "request-termination": ("rt", "rt-echo"),
     "request-transformer": (
         *("reqt-body", "reqt-case", "reqt-method-get", "reqt-query", "reqt-uri", "reqt-uri-static"),
         *("reqt-template-lua", "reqt-template-lua2", "reqt-template-meth"),
@@ -62,19 +53,10 @@ WAITING = {scenario: reason for reason, scenarios in WAITING_FOR.items() for sce
 # Steps that wait, by number.
 WAITING_STEPS = {
     ("json-nested-foreign", 3): "rate-limiting",
-    ("json-nested-foreign", 4): "cors",
     ("json-nested-foreign", 5): "rate-limiting",
-    ("routing-https-only", 14): "key-auth",
-    ("routing-noservice", 12): "request-termination",
     ("special", 6): "acme, proxy-cache, session; Wasm filters and clustering do not exist here",
     ("special", 7): "all plugins",
     ("special", 23): "proxy-cache",
-    ("unique-and-foreign", 12): "cors",
-    ("unique-and-foreign", 13): "cors",
-    ("unique-and-foreign", 14): "cors",
-    ("unique-and-foreign", 15): "cors",
-    ("validate", 4): "key-auth",
-    ("validate", 5): "rate-limiting",
 }
 
 DEVIATIONS = {

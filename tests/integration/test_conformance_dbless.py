@@ -19,26 +19,12 @@ pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance m
 
 # Whole scenarios whose configuration is refused because it has plugins that do not exist yet.
 WAITING_FOR_PLUGINS = {
-    "dbless-creds": "basic-auth",
-    "dbless-full": "key-auth, rate-limiting, response-transformer, acl",
-    "dbless-plugin-ip-restriction": "ip-restriction",
     "dbless-plugin-jwt": "jwt",
-    "dbless-plugin-key-auth": "key-auth",
-    "dbless-plugin-redirect": "redirect",
-    "dbless-plugin-request-termination": "request-termination",
     "dbless-plugin-response-transformer": "response-transformer",
-    "dbless-refs": "key-auth, rate-limiting, acl",
 }
 
 # Single steps that wait, by number.
 WAITING_STEPS = {
-    ("dbless-errors-2", 6): "the checks of rate-limiting's configuration",
-    ("dbless-errors-2", 7): "the checks of rate-limiting's configuration",
-    ("dbless-errors-2", 12): "key-auth must exist for a second one on the same service to be the only error",
-    ("dbless-errors-2", 13): "key-auth must exist for a second one on the same service to be the only error",
-    ("dbless-errors-4", 0): "key-auth must exist for its consumer to be the only error",
-    ("dbless-errors-4", 1): "key-auth must exist for its consumer to be the only error",
-    ("dbless-readonly", 7): "key-auth",
 }
 
 
