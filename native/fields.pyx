@@ -1,7 +1,7 @@
 """Looking at and changing the fields of a head; see fields.pxd."""
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp
 
 from native.headers cimport *
 from native.memory cimport buffer_give, buffer_stock_clear, buffer_take

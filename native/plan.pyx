@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen
 
@@ -16,11 +16,9 @@ from native.connection cimport (
     STEP_ANSWER_BODY,
     STEP_ANSWER_ERROR,
     STEP_ANSWER_MESSAGE,
-    STEP_ANSWER_NONE,
     STEPS_ACCESS,
     STEPS_LOG,
     STEPS_RESPONSE,
-    STEPS_REWRITE,
 )
 from native.fields cimport same_text, text_of
 from native.headers cimport HEADER_IDENTITY, HEADER_REMOVED

@@ -484,7 +484,6 @@ cdef class ConfigurationBuilder(_Builder):
         return offsets
 
     cdef int place_plugins(self, SnapshotHeader* header) except -1:
-        cdef StringRef* names
         cdef PluginRecord* plugins
         cdef RouteRecord* routes
         cdef uint32_t packed, index
