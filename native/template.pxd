@@ -80,5 +80,5 @@ ctypedef struct TemplateRequest:
     Arguments arguments          # of the query, once they are needed
     uint8_t has_arguments
 
-# The text of a template. It lies in the scratch, or in the program, or in the request.
+# The text of a template. It lies in the scratch, so that it stays when the head is changed.
 cdef TemplateResult template_render(TemplateRequest* request, Text program, Text* rendered) noexcept nogil

@@ -596,9 +596,6 @@ cdef bint join(TemplateRequest* request, const Text* pieces, uint32_t count, Tex
     cdef uint8_t* out
     cdef uint32_t length = 0
     cdef uint32_t i
-    if count == 1:
-        joined[0] = pieces[0]
-        return True
     for i in range(count):
         if pieces[i].length > request.scratch.capacity - length:
             return False

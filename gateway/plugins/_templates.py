@@ -1,7 +1,8 @@
 """Templates in the values of request-transformer: `$(headers.x or "none")` within text.
 
-The language is the part of Lua's expressions that needs no trust (docs/transformers.md): values of the request, texts
-and numbers, operators, some methods of texts. What a template may do is decided here, when it is configured::
+The language is the part of Lua's expressions that needs no trust (docs/transformers.md): values of the
+request, texts and numbers, operators, some methods of texts. What a template may do is decided here, when it
+is configured::
 
     text of a template ──read──► pieces: texts and expressions ──compile──► program for native/template.pyx
 
@@ -144,14 +145,14 @@ class Reader:
         self._depth = 0
         self.end = place
         """behind the last token that was taken"""
-        self._kind, self._token = "", ""
+        self._kind, self._lexeme = "", ""
         self._advance()
 
     def expression_in_parentheses(self) -> Expression:
         """What stands before the ")" that ends `$(…)`; afterwards `end` is behind it."""
         found = self._expression(0)
         self.end = self._place
-        if self._token != ")":
+        if self._lexeme != ")":
             raise self._unexpected()
         if isinstance(found, Source):
             raise TemplateProblem(f"'{found.name}' is a table: name a value in it, such as {found.name}.x")
@@ -161,7 +162,7 @@ class Reader:
         while True:
             self._start = self._place
             if self._place == len(self._template):
-                self._kind, self._token = "end", ""
+                self._kind, self._lexeme = "end", ""
                 return
             match = TOKEN.match(self._template, self._place)
             if match is None:
@@ -170,16 +171,16 @@ class Reader:
                 raise TemplateProblem("a text does not end" if unfinished else f"unexpected '{what}'")
             self._place = match.end()
             if match.lastgroup != "space":
-                self._kind, self._token = match.lastgroup or "", match.group()
+                self._kind, self._lexeme = match.lastgroup or "", match.group()
                 return
 
     def _unexpected(self) -> TemplateProblem:
         if self._kind == "end":
             return TemplateProblem("'$(' without its ')'")
-        return TemplateProblem(f"unexpected '{self._token}'")
+        return TemplateProblem(f"unexpected '{self._lexeme}'")
 
-    def _take(self, token: str) -> None:
-        if self._token != token:
+    def _take(self, lexeme: str) -> None:
+        if self._lexeme != lexeme:
             raise self._unexpected()
         self._advance()
 
@@ -188,14 +189,14 @@ class Reader:
         self._depth += 1
         if self._depth > DEEPEST:
             raise TemplateProblem("expressions are nested too deeply")
-        if self._token in UNARY and self._kind != "text":
-            operator = self._token
+        if self._lexeme in UNARY and self._kind != "text":
+            operator = self._lexeme
             self._advance()
             left: Expression = Unary(operator, self._expression(UNARY_LEVEL))
         else:
             left = self._value()
-        while self._kind in ("symbol", "name") and LEVELS.get(self._token, 0) > level:
-            operator = self._token
+        while self._kind in ("symbol", "name") and LEVELS.get(self._lexeme, 0) > level:
+            operator = self._lexeme
             self._advance()
             binds = LEVELS[operator]
             left = Binary(operator, left, self._expression(binds - 1 if operator in TO_THE_RIGHT else binds))
@@ -205,8 +206,8 @@ class Reader:
     def _value(self) -> Expression:
         """A value, and what is asked of it: `.name`, `[key]`, `:method()`."""
         found = self._simple_value()
-        while self._kind == "symbol" and self._token in (".", "[", ":"):
-            symbol = self._token
+        while self._kind == "symbol" and self._lexeme in (".", "[", ":"):
+            symbol = self._lexeme
             self._advance()
             if symbol == ".":
                 found = Index(self._table(found), Literal(self._name()))
@@ -223,9 +224,9 @@ class Reader:
         raise TemplateProblem("only headers, query_params, uri_captures and shared have values in them")
 
     def _name(self) -> str:
-        if self._kind != "name" or self._token in RESERVED:
+        if self._kind != "name" or self._lexeme in RESERVED:
             raise self._unexpected()
-        name = self._token
+        name = self._lexeme
         self._advance()
         return name
 
@@ -242,31 +243,31 @@ class Reader:
     def _arguments(self) -> list[Expression]:
         self._take("(")
         arguments: list[Expression] = []
-        if self._token != ")":
+        if self._lexeme != ")":
             arguments.append(self._expression(0))
-            while self._token == ",":
+            while self._lexeme == ",":
                 self._advance()
                 arguments.append(self._expression(0))
         self._take(")")
         return arguments
 
     def _simple_value(self) -> Expression:
-        kind, token = self._kind, self._token
+        kind, lexeme = self._kind, self._lexeme
         if kind == "number":
             self._advance()
-            return Literal(float(token))
+            return Literal(float(lexeme))
         if kind == "text":
             self._advance()
-            return Literal(unescaped(token[1:-1]))
-        if kind == "symbol" and token == "(":
+            return Literal(unescaped(lexeme[1:-1]))
+        if kind == "symbol" and lexeme == "(":
             self._advance()
             found = self._expression(0)
             self._take(")")
             return found
-        if kind != "name" or token in RESERVED - KEYWORDS.keys():
+        if kind != "name" or lexeme in RESERVED - KEYWORDS.keys():
             raise self._unexpected()
         self._advance()
-        return self._named(token)
+        return self._named(lexeme)
 
     def _named(self, name: str) -> Expression:
         if name in KEYWORDS:

@@ -7,10 +7,20 @@ from typing import Annotated
 import msgspec
 
 from gateway.entities.fields import Array, Text
+from gateway.entities.plugins import Plugin
 from gateway.entities.record import Group, Record
 from gateway.plugins import PluginDefinition
+from native.steps.response_transformer import pack_config
 
-from ._pairs import header_names_problem, header_problem, pairs, words
+from ._pairs import (
+    CHANGES,
+    header_names_problem,
+    header_problem,
+    header_value_problem,
+    pairs,
+    split_pair,
+    words,
+)
 
 
 class Names(Record, frozen=True, kw_only=True):
@@ -45,7 +55,7 @@ class Values(Record, frozen=True, kw_only=True):
             elements=Text("A type.", one_of=("boolean", "number", "string")),
         ),
     ] = msgspec.field(default_factory=list)
-    headers: Annotated[list[str], pairs("Headers, `name:value`.", header_problem)] = msgspec.field(
+    headers: Annotated[list[str], pairs("Headers, `name:value`.", header_value_problem)] = msgspec.field(
         default_factory=list
     )
 
@@ -70,4 +80,19 @@ class ResponseTransformerConfig(Record, frozen=True, kw_only=True):
     )
 
 
-PLUGIN = PluginDefinition("response-transformer", ResponseTransformerConfig, priority=800)
+def pack(config: ResponseTransformerConfig, plugin: Plugin) -> bytes:
+    """Rules for headers, in the order in which they apply; JSON is what the handler is for."""
+    changes = [(change, getattr(config, name)) for name, change in CHANGES]
+    return pack_config(
+        rules=[(change, *split_pair(pair)) for change, what in changes for pair in what.headers],
+        changes_body=any(what.json for _, what in changes),
+    )
+
+
+PLUGIN = PluginDefinition(
+    "response-transformer",
+    ResponseTransformerConfig,
+    priority=800,
+    pack=pack,
+    handler="gateway.plugins._transform_handler:ResponseBodies",
+)

@@ -1,0 +1,3 @@
+from collections.abc import Sequence
+
+def pack_config(*, rules: Sequence[tuple[int, str, str]], changes_body: bool) -> bytes: ...
