@@ -5,6 +5,7 @@
 <prefix>/settings.json        where the settings came from, for a reload
 <prefix>/quit.json            time limit of the `gateway quit` under way
 <prefix>/snapshots/           configuration for the workers
+<prefix>/plugins/             the code of Python plugins, for the workers
 <prefix>/control/             what the control process keeps for its successor, and
     reload.json               the outcome of the last reload
     replica-<origin>.sqlite   the last known state of a shared database
@@ -51,6 +52,7 @@ class RunDirectory:
         self.state = prefix / "state.json"
         self.quit = prefix / "quit.json"
         self.snapshots = prefix / "snapshots"
+        self.plugins = prefix / "plugins"
         self.control = prefix / "control"
         self.ssl = prefix / "ssl"
         self.reload = self.control / "reload.json"
@@ -60,7 +62,7 @@ class RunDirectory:
 
     def of_children(self) -> tuple[Path, ...]:
         """The directories in which children make files."""
-        return (self.snapshots, self.control, self.ssl)
+        return (self.snapshots, self.plugins, self.control, self.ssl)
 
     def snapshot(self, kind: SnapshotKind, number: int) -> Path:
         """The file of a snapshot."""
@@ -109,7 +111,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove what only a running gateway has."""
-        for path in (self.state, self.reload, self.quit, *self.snapshots.glob("*.snapshot")):
+        for path in (self.state, self.reload, self.quit, *self.snapshots.glob("*.snapshot"), *self.plugins.glob("*.plugin")):
             path.unlink(missing_ok=True)
 
 

@@ -69,6 +69,7 @@ cdef class JobQueue:
     cdef Worker* worker
     cdef object plane            # keeps the worker's memory
     cdef dict plugins            # (snapshot number, plugin index) -> JobPlugin
+    cdef uint64_t newest         # snapshot number
 
 # The queue of a worker whose memory `plane` keeps.
 cdef JobQueue job_queue_of(Worker* worker, object plane)

@@ -438,7 +438,18 @@ cdef JobQueue job_queue_of(Worker* worker, object plane):
     queue.worker = worker
     queue.plane = plane
     queue.plugins = {}
+    queue.newest = 0
     return queue
+
+
+cdef void forget_old(JobQueue queue, uint64_t number):
+    """What is known of plugins in earlier snapshots is not needed any more, but for the last one's."""
+    if number <= queue.newest:
+        return
+    queue.newest = number
+    for known in list(queue.plugins):
+        if known[0] + 1 < number:
+            del queue.plugins[known]
 
 
 cdef PluginJob job_of(JobQueue queue, JobEntry* entry):
@@ -452,8 +463,7 @@ cdef PluginJob job_of(JobQueue queue, JobEntry* entry):
     key = (base.number, entry.job.plugin.index)
     job.plugin = queue.plugins.get(key)
     if job.plugin is None:
-        if len(queue.plugins) >= 4096:                   # of snapshots long gone, most of them
-            queue.plugins.clear()
+        forget_old(queue, base.number)
         job.plugin = queue.plugins[key] = read_plugin(base, entry.job.plugin)
     return job
 

@@ -15,6 +15,8 @@ from gateway.admin.audit import AuditLog
 from gateway.admin.browsers import bound_to
 from gateway.listening import ListenError
 from gateway.logs import reopen_log
+from gateway.pdk.live import LivePlugins
+from gateway.pdk.sources import SourceDirectory
 from gateway.run_directory import RunDirectory, read_json, write_json
 from gateway.settings import Settings, SettingsError
 from gateway.status.app import status_app
@@ -96,13 +98,15 @@ class ControlProcess:
         self._handler = handler
         self._is_first = shared.configuration_number == 0
         self._directory = RunDirectory(settings.prefix)
-        self._directory.control.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self._directory.control, self._directory.plugins):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._slots = MetricSlots(self._directory.metric_slots, ROUTE_METRIC_SLOTS, shared.route_metrics)
         self._memory = LoadMemory()
         self._store = make_store(settings, self._memory)
         self._remembered = Remembered(self._directory.last_configuration)
         self._publisher = Publisher(shared, notify_fds, settings.prefix)
         self._audit = AuditLog()
+        self._plugins = LivePlugins(SourceDirectory(self._directory.plugins))
         self._servers = Servers(self._fail)
         self.exit_status = 0
         self._stop = asyncio.Event()
@@ -132,6 +136,8 @@ class ControlProcess:
             self._store,
             self._memory,
         )
+        for problem in self._plugins.load(self._settings):
+            log.error("%s", problem)
         is_known = await self._open(plane)
         try:
             await self._listen(plane)
@@ -252,6 +258,8 @@ class ControlProcess:
                     ("status_listen", settings.status_listen),
                 )
             ]
+            in_use = plane.configuration.of("plugins").values()
+            errors += await asyncio.to_thread(self._plugins.load, settings, in_use)
             await plane.reload(settings)  # workers that lag behind are in the log
             for listeners, files in certificates:
                 self._servers.renew(listeners, files)

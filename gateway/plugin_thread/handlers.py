@@ -24,8 +24,8 @@ class Handlers:
         self._context = context
         self._made: dict[str, Handler] = {}
         """by "module:Class" """
-        self._configurations: dict[tuple[str, int], Any] = {}
-        """by id of the plugin entity and hash of its configuration"""
+        self._configurations: dict[str, dict[int, Any]] = {}
+        """by id of the plugin entity, then by the hash of its configuration: the newest two"""
 
     def prepare(self, job: Job) -> Handler:
         """The handler for a job, and the job with its configuration. What is wrong with the handler's module
@@ -36,29 +36,44 @@ class Handlers:
             handler = self._made.get(place)
             if handler is None:
                 handler = self._made[place] = load(place)(self._context)
-            prepared = job.plugin.prepared = (handler, self._configuration(job))
+            prepared = job.plugin.prepared = (handler, self._configuration(handler, job))
         job.config = prepared[1]
         found: Handler = prepared[0]
         return found
 
-    def _configuration(self, job: Job) -> Any:
+    def _configuration(self, handler: Handler, job: Job) -> Any:
         """Decoded once, and the same object as long as nothing of it changes: handlers may keep things by
         it."""
-        key = (job.plugin_id, job.plugin.config_hash)
-        known = self._configurations
-        if key in known:
-            known[key] = known.pop(key)  # needed last
-        else:
-            document = job.plugin.document
-            known[key] = msgspec.json.decode(document) if document else {}
-            if len(known) > MOST_CONFIGURATIONS:
-                del known[next(iter(known))]
-        return known[key]
+        known = self._configurations.pop(job.plugin_id, {})
+        self._configurations[job.plugin_id] = known  # needed last
+        if job.plugin.config_hash not in known:
+            known[job.plugin.config_hash] = decoded(handler, job)
+            if len(known) > 2:
+                # In-flight requests have the one before the newest; nobody has older ones.
+                self._discard(handler, known.pop(next(iter(known))))
+            if len(self._configurations) > MOST_CONFIGURATIONS:
+                oldest = self._configurations.pop(next(iter(self._configurations)))
+                for configuration in oldest.values():
+                    self._discard(handler, configuration)
+        return known[job.plugin.config_hash]
+
+    def _discard(self, handler: Handler, configuration: Any) -> None:
+        discard = getattr(handler, "discard", None)
+        if discard is not None:
+            self._context.loop.create_task(discard(configuration))
 
     @property
     def all(self) -> list[Handler]:
         """Those that were made."""
         return list(self._made.values())
+
+
+def decoded(handler: Handler, job: Job) -> Any:
+    """The configuration as the handler wants it: what its `configure` makes of the job, else the document."""
+    configure = getattr(handler, "configure", None)
+    if configure is not None:
+        return configure(job)
+    return msgspec.json.decode(job.plugin.document) if job.plugin.document else {}
 
 
 def handler_place(job: Job) -> str:

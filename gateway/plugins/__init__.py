@@ -133,6 +133,17 @@ def find_plugin(name: str) -> PluginDefinition | None:
     return AVAILABLE.get(name)
 
 
+def built_in_names() -> frozenset[str]:
+    """The names of the modules of this package."""
+    return frozenset(_built_in())
+
+
+def remove_plugins(names: Iterable[str]) -> None:
+    """Take away what add_plugins() made available."""
+    for name in names:
+        AVAILABLE.pop(name, None)
+
+
 def add_plugins(definitions: Iterable[PluginDefinition]) -> None:
     """Make plugins available that are not modules of this package; one of the same name is replaced."""
     AVAILABLE.update({definition.name: definition for definition in definitions})

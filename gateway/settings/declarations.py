@@ -35,6 +35,7 @@ from gateway.settings.values import (
     FIELD_NAME,
     LOG,
     NEEDED_TEXT,
+    PATHS,
     ROUTER_FLAVOR,
     SENDABLE_HEADERS,
     SWITCH,
@@ -321,6 +322,18 @@ class Settings:
         "1m",
         Scope.LIVE,
         "Bodies of requests and responses up to this size can be read and changed by plugins",
+    )
+    plugin_path: tuple[Path, ...] = setting(
+        PATHS,
+        "",
+        Scope.LIVE,
+        "Files with Python plugins, and directories of such files and packages; a reload reads them again",
+    )
+    plugin_deadline: float = setting(
+        duration(0.001, 3600),
+        "10",
+        Scope.LIVE,
+        "Longest time that a request waits for one function of a Python plugin, then it ends with 500",
     )
     client_max_request_line: int = setting(
         size(512, 32 << 10), "8k", Scope.LIVE, "Longest request line, more is answered 414"

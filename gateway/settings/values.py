@@ -181,6 +181,14 @@ def path(meaning: str) -> Kind:
     return Kind(lambda text: Path(text).expanduser() if text else None, meaning)
 
 
+def _parse_paths(text: str) -> tuple[Path, ...]:
+    parts = filter(None, map(str.strip, text.replace(",", ":").split(":")))
+    return tuple(Path(part).expanduser().absolute() for part in parts)
+
+
+PATHS = Kind(_parse_paths, "files and directories, with ':' or ',' between them")
+
+
 def _parse_log(text: str) -> Path | None:
     if text == "off":
         return None
