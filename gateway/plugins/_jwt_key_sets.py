@@ -193,7 +193,7 @@ class KeySets:
         """The document behind an address."""
         for _ in range(MOST_REDIRECTS + 1):
             async with self._http().stream("GET", url) as response:
-                if response.is_redirect:
+                if response.has_redirect_location:
                     url = _redirected(url, response)
                     continue
                 if response.status_code != 200:
