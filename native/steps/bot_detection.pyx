@@ -21,7 +21,6 @@ from native.plan cimport (
     register_step,
     request_head,
     respond_error,
-    step_config,
     step_prepared,
 )
 from native.regex cimport REGEX_MATCH, REGEX_NO_MATCH, Regex, regex_compile, regex_free, regex_match

@@ -13,7 +13,7 @@ from native.fields cimport Head, Text, find_field, set_field, text_of
 from native.packed cimport PackedText, Packer, packed_text
 from native.plan cimport STEP_CONTINUE, StepFunctions, register_step, request_head, response_head, step_config
 from native.snapshot cimport PluginRecord
-from native.text cimport NUMBER_TEXT, format_number
+from native.text cimport format_number
 
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void* buffer, size_t length, unsigned int flags)

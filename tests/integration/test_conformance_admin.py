@@ -52,8 +52,6 @@ WAITING = {scenario: reason for reason, scenarios in WAITING_FOR.items() for sce
 
 # Steps that wait, by number.
 WAITING_STEPS = {
-    ("json-nested-foreign", 3): "rate-limiting",
-    ("json-nested-foreign", 5): "rate-limiting",
     ("special", 6): "acme, proxy-cache, session; Wasm filters and clustering do not exist here",
     ("special", 7): "all plugins",
     ("special", 23): "proxy-cache",
