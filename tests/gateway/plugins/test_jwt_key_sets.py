@@ -34,7 +34,7 @@ Responder = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]
 
 
 class Issuer:
-    """An address that answers as it is told, a clock that goes as it is told, and the key sets that use them."""
+    """An address that answers as it is told, a clock that goes as it is told, and key sets that use them."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
