@@ -341,7 +341,7 @@ cdef class Request:
     """The client's request on its way to the upstream."""
     cdef Call call
     cdef readonly str id
-    cdef dict contexts           # of all requests that have one, by request id
+    cdef object contexts         # of all requests that have one, by request id
     cdef dict context
     cdef Headers _headers, _response_headers
     cdef object _method, _path, _query_string, _body, _host
@@ -630,7 +630,7 @@ cdef class Outcome:
 
 
 # --- for gateway.pdk.handler -----------------------------------------------------------------------------------------
-cdef Request make_request(Call call, str request_id, dict contexts):
+cdef Request make_request(Call call, str request_id, object contexts):
     cdef Request request = Request.__new__(Request)
     request.call = call
     request.id = request_id
@@ -638,7 +638,7 @@ cdef Request make_request(Call call, str request_id, dict contexts):
     return request
 
 
-def read_request(job, dict contexts not None):
+def read_request(job, contexts):
     """The request of a job."""
     return make_request(make_call(job.payload), job.request_id, contexts)
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from gateway.cli.options import fail
+from gateway.cli.python_plugins import know_plugins
 from gateway.store import DeclarativeError, Parsed, parse_declarative
 
 STDIN = STDOUT = Path("-")
@@ -17,6 +18,7 @@ def read_file(file: Path, problem: str = "{file} is not valid:") -> Parsed:
         text = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
     except OSError as error:
         fail(f"cannot read {file}: {error.strerror}")
+    know_plugins()
     try:
         return parse_declarative(text, source="standard input" if file == STDIN else str(file))
     except DeclarativeError as error:

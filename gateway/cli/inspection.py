@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway import KONG_VERSION, __version__
 from gateway.cli.options import Invocation, fail, warn
+from gateway.cli.python_plugins import know_plugins
 from gateway.settings import DECLARATIONS, Settings, SettingsError, load_settings
 
 DECLARATIVE_SUFFIXES = (".yml", ".yaml", ".json")
@@ -36,6 +37,7 @@ def file_errors(file: Path) -> list[str]:
     from gateway.store.check import check_file
     from gateway.store.declarative_errors import DeclarativeError
 
+    know_plugins()
     try:
         check_file(file)
     except DeclarativeError as error:
@@ -48,6 +50,7 @@ def declarative_errors(settings: Settings) -> list[str]:
     from gateway.plugins._node import tell_database
 
     tell_database(settings.database)
+    know_plugins(settings)
     if settings.declarative_config:
         return file_errors(settings.declarative_config)
     if settings.declarative_config_string:
