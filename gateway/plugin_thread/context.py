@@ -41,13 +41,14 @@ class Handler(Protocol):
     """What works for one plugin. One object per worker, made when its first job comes.
 
     `handle` gets a job with its `config`: the decoded document, the same object for every job with that
-    configuration. It answers with the bytes that the step's `resume` will see, or with a coroutine that does.
-    It may have `async def close(self)`, awaited when the worker ends.
+    configuration. It answers with the bytes that the step's `resume` will see, or with a coroutine that does;
+    None: it keeps the job, and calls `finish` or `fail` itself. It may have `async def close(self)`, awaited
+    when the worker ends.
     """
 
     def __init__(self, context: WorkerContext) -> None: ...
 
-    def handle(self, job: Job) -> bytes | Coroutine[Any, Any, bytes]:
+    def handle(self, job: Job) -> bytes | Coroutine[Any, Any, bytes] | None:
         """Do the job. An exception is logged with its place in the code and its text, which must not hold a
         secret."""
         ...

@@ -164,7 +164,7 @@ class Runner:
             result = self._handlers.prepare(job).handle(job)
             if isinstance(result, bytes):
                 job.finish(result)
-            else:
+            elif result is not None:
                 self._go_on(job, result)
         except Exception as error:
             self._fail(job, error)
