@@ -14,7 +14,7 @@ import pytest
 from tests.support.conformance import (
     MATERIAL,
     PROXY_DEVIATIONS,
-    labelling_target,
+    unhurried_target,
     load_runner,
     scenarios_of,
 )
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance m
 # Scenarios that wait, by what they wait for.
 WAITING_FOR = {
     "logging plugins": ("httplog", "log-custom"),
-    "jwt": ("jwt-anon", "jwt-asym", "jwt-claims", "schema-plugin-jwt"),
     "oauth2": ("oauth2-untrusted",),
     "prometheus": ("prom-default", "prom-upstream"),
     "proxy-cache": ("pcache-config", "pcache-consumer", "pcache-routes", "pcache-ttl-storage", "pcache-ttl"),
@@ -41,7 +40,7 @@ WAITING_FOR = {
     "response-ratelimiting": ("rrl-opts",),
     "response-transformer": ("rest-json", "rest-json-types", "rest-own"),
     "many plugins": (
-        *("form-plugins", "plugin-crud", "scoping-404", "scoping-order"),
+        *("form-plugins", "plugin-crud"),
         *(f"plugin-defaults-{number}" for number in range(1, 8)),
         *("plugin-errors-2", "plugin-errors-5", "plugin-errors-9"),
     ),
@@ -94,7 +93,7 @@ def database(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def target(database: str, backend_ports: list[int]) -> Iterator[Any]:
     with gateway_on(database) as gateway:
-        yield labelling_target(RUNNER, gateway, backend_ports)
+        yield unhurried_target(RUNNER, gateway, backend_ports)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["id"])
