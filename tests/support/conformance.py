@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
-import re
-import socket
 import sys
-import threading
 import uuid
 from pathlib import Path
 from types import ModuleType
@@ -38,73 +34,16 @@ def load_runner() -> ModuleType:
     return importlib.import_module("replay")
 
 
-class LabellingSocket:
-    """A connection of the recorded backend that sees a further header, as if a plugin had added it.
-
-    The gateway sends a head in one piece, so a piece that begins with a request line begins a request.
-    """
-
-    REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/1\.1\r\n")
-
-    def __init__(self, sock: socket.socket, header: bytes, own_port: int, backend_port: int) -> None:
-        self.socket = sock
-        self.header = header
-        self.own_port, self.backend_port = (b":%d\r\n" % port for port in (own_port, backend_port))
-
-    def recv(self, size: int) -> bytes:
-        data = self.socket.recv(size)
-        if line := self.REQUEST_LINE.match(data):
-            rest = data[line.end() :].replace(self.own_port, self.backend_port)
-            data = line[0] + self.header + b"\r\n" + rest
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.socket, name)
-
-
-class LabellingBackend:
-    """The recorded backend on a port of its own, for the routes that a request-transformer plugin marks."""
-
-    def __init__(self, backend: ModuleType, header: str, backend_port: int) -> None:
-        self.backend = backend
-        self.header = header.encode()
-        self.backend_port = backend_port
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            labelling = LabellingSocket(sock, self.header, self.port, self.backend_port)
-            threading.Thread(
-                target=self.backend.client, args=(labelling, self.backend_port), daemon=True
-            ).start()
-
-    def close(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-
 class AdminTranslator:
     """Keeps the entities that Admin steps would have written; posts them as one document after each step."""
 
-    def __init__(self, gateway: Gateway, backend: ModuleType, backend_port: int) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.backend = backend
-        self.backend_port = backend_port
         self.entities: dict[str, dict[str, dict[str, Any]]] = {}
-        self.labels: dict[str, LabellingBackend] = {}  # by route id
         self.count = itertools.count(FIRST_CREATED)
 
     def clear(self) -> None:
         self.entities = {"services": {}, "routes": {}, "upstreams": {}, "targets": {}, "plugins": {}}
-        for label in self.labels.values():
-            label.close()
-        self.labels = {}
         self.gateway.configure({})
 
     def find(self, kind: str, key: str) -> dict[str, Any]:
@@ -155,40 +94,18 @@ class AdminTranslator:
         return entity
 
     def add_plugin(self, kind: str, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """A request-transformer that marks a route becomes a backend that does so."""
         parent = self.find(kind, name)["id"]
-        if body["name"] == "request-transformer":
-            (header,) = body["config"]["add"]["headers"]
-            self.labels[parent] = LabellingBackend(self.backend, header, self.backend_port)
-            return 201, body
         entity = {"id": str(uuid.uuid4()), **body, kind.removesuffix("s"): parent}
         self.entities["plugins"][entity["id"]] = entity
         return 201, entity
 
     def document(self) -> dict[str, Any]:
-        services = {service["id"]: dict(service) for service in self.entities["services"].values()}
-        routes = []
-        for route in self.entities["routes"].values():
-            if label := self.labels.get(route["id"]):
-                service = services[route["service"]]
-                copy = service | {"id": str(uuid.uuid4()), "name": f"label-{label.port}", "port": label.port}
-                services[copy["id"]] = copy
-                route = route | {"service": copy["id"]}
-            routes.append(route)
-        upstreams = [dict(upstream) for upstream in self.entities["upstreams"].values()]
-        targets = [dict(target) for target in self.entities["targets"].values()]
-        return {
-            "services": list(services.values()),
-            "routes": routes,
-            "upstreams": upstreams,
-            "targets": targets,
-            "plugins": list(self.entities["plugins"].values()),
-        }
+        return {kind: [dict(entity) for entity in found.values()] for kind, found in self.entities.items()}
 
 
 def translating_target(runner: ModuleType, gateway: Gateway, ports: list[int]) -> Any:
     """A `Target` of the runner whose Admin steps go through an AdminTranslator; it never waits blindly."""
-    translator = AdminTranslator(gateway, runner.backend_mod, ports[0])
+    translator = AdminTranslator(gateway)
 
     class TranslatingTarget(runner.Target):  # type: ignore[name-defined,misc]
         def reset(self) -> None:
@@ -216,40 +133,14 @@ def scenarios_of(runner: ModuleType, mode: str) -> list[dict[str, Any]]:
     return [one for one in everything if one.get("mode", "db") == mode and not one.get("env")]
 
 
-def labelling_target(runner: ModuleType, gateway: Gateway, ports: list[int]) -> Any:
-    """A `Target` of the runner that never waits blindly, and that stands in for the plugin with which the
-    routing scenarios tell routes apart: a route with request-transformer gets a service of its own, whose
-    backend sees the header that the plugin would have added."""
-    labels: list[LabellingBackend] = []
+def unhurried_target(runner: ModuleType, gateway: Gateway, ports: list[int]) -> Any:
+    """A `Target` of the runner that never waits blindly."""
 
-    class LabellingTarget(runner.Target):  # type: ignore[name-defined,misc]
-        def reset(self) -> Any:
-            while labels:
-                labels.pop().close()
-            return super().reset()
-
+    class UnhurriedTarget(runner.Target):  # type: ignore[name-defined,misc]
         def run_step(self, step: dict[str, Any], variables: dict[str, Any]) -> Any:
             if step.get("to") == "sleep":
                 return None  # what is answered is live
-            body = step.get("json")
-            if not (
-                step.get("setup") and isinstance(body, dict) and body.get("name") == "request-transformer"
-            ):
-                return super().run_step(step, variables)
-            (header,) = runner.subst(body, variables)["config"]["add"]["headers"]
-            label = LabellingBackend(runner.backend_mod, header, ports[0])
-            labels.append(label)
-            route = "/" + "/".join(runner.subst(step["path"], variables).split("/")[1:3])
-            service = self.ask("GET", f"{route}/service", 200)
-            own = {name: service[name] for name in service.keys() - {"id", "name"}} | {"port": label.port}
-            made = self.ask("POST", "/services", 201, own)
-            self.ask("PATCH", route, 200, {"service": {"id": made["id"]}})
-            return {"status": 201, "headers": {}, "body": {}}
-
-        def ask(self, method: str, path: str, status: int, body: Any = None) -> dict[str, Any]:
-            answer = self.call(method, path, body)
-            assert answer.get("status") == status, answer
-            return json.loads(answer["body"])  # type: ignore[no-any-return]
+            return super().run_step(step, variables)
 
     admin, proxy = (("127.0.0.1", port) for port in (gateway.admin_port, gateway.proxy_port))
-    return LabellingTarget(admin, proxy, ports, mode="db", timeout=15, settle=0)
+    return UnhurriedTarget(admin, proxy, ports, mode="db", timeout=15, settle=0)

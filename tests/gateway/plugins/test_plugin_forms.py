@@ -71,7 +71,7 @@ def test_old_names_of_the_fields_of_redis() -> None:
                 )
             },
         ),
-        ({"redis_host": "a", "redis": 5}, {"redis": "expected a record", "redis_host": "unknown field"}),
+        ({"redis_host": "a", "redis": 5}, {"redis": "expected a record"}),
         ({"redis_password": None, "redis": {"password": "p"}}, None),
         ({"minute": 5, "hour": 1}, "The limit for hour(1.0) cannot be lower than the limit for minute(5.0)"),
         ({"sync_rate": 0.5}, "sync_rate can only be used with the policy redis"),
