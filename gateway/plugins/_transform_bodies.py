@@ -54,11 +54,10 @@ def change_json(body: bytes, changes: BodyChanges, *, rewrite: bool = False) -> 
 
     `rewrite`: also when nothing is changed, the body is written anew.
     """
-    members: Members
+    if body.lstrip().startswith(b"["):
+        return _compact(body)
     try:
-        members = MEMBERS.decode(body) if body else {}
-    except msgspec.ValidationError:
-        return _compact_array(body)
+        members: Members = MEMBERS.decode(body) if body else {}
     except NOT_JSON:
         return None
     if not _change_members(members, changes, is_new=not body) and not rewrite:
@@ -107,12 +106,11 @@ def _appended(there: msgspec.Raw | None, value: bytes) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode([*elements, msgspec.Raw(value)]))
 
 
-def _compact(body: bytes) -> bytes:
-    return msgspec.json.format(body, indent=-1)
-
-
-def _compact_array(body: bytes) -> bytes | None:
-    return _compact(body) if body.lstrip().startswith(b"[") else None
+def _compact(body: bytes) -> bytes | None:
+    try:
+        return msgspec.json.format(body, indent=-1)
+    except NOT_JSON:
+        return None
 
 
 # --- forms -----------------------------------------------------------------------------------------------
