@@ -157,9 +157,43 @@ def test_any_bytes_as_a_program_end_in_some_way(program: bytes) -> None:
 
 
 # --- any text ------------------------------------------------------------------------------------------
-FRAGMENTS = st.sampled_from(
-    """$( ) ( headers . x [ ] " ' .. or and not - # 1 :sub( , == \\ uuid type query_params { } os import é""".split()
-)
+SYMBOLS = [
+    "$(",
+    ")",
+    "(",
+    ".",
+    "[",
+    "]",
+    '"',
+    "'",
+    "..",
+    "-",
+    "#",
+    ":sub(",
+    ",",
+    "==",
+    "\\",
+    "{",
+    "}",
+    "\0",
+    " ",
+]
+WORDS = [
+    "headers",
+    "query_params",
+    "uri_captures",
+    "uuid",
+    "type",
+    "or",
+    "and",
+    "not",
+    "os",
+    "import",
+    "x",
+    "1",
+    "é",
+]
+FRAGMENTS = st.sampled_from(SYMBOLS + WORDS)
 
 
 @given(st.one_of(st.text(max_size=80), st.lists(FRAGMENTS, max_size=20).map("".join)))
