@@ -75,7 +75,8 @@ def members_of(body: Body) -> Mapping[str, Any]:
 
 
 def question_of(given: Mapping[str, Any]) -> tuple[ExplainedRequest, Client, int]:
-    """The request that is meant, who sends it, and how many other routes are wanted. Raises InvalidRequest."""
+    """The request that is meant, who sends it, and how many other routes are wanted. Raises
+    InvalidRequest."""
     url = text_of(given, "url")
     if url is None:
         raise InvalidRequest("url is required")

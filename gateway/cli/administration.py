@@ -138,9 +138,13 @@ def apply(
 @with_admin_api
 @click.argument("method")
 @click.argument("url")
-@click.option("--header", "-H", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; may be repeated.")
+@click.option(
+    "--header", "-H", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; may be repeated."
+)
 @click.option("--client-ip", metavar="ADDRESS", help="Where the connection comes from; else this machine.")
-@click.option("--consumer", metavar="NAME", help="The consumer who is taken to send it (id, username, custom id).")
+@click.option(
+    "--consumer", metavar="NAME", help="The consumer who is taken to send it (id, username, custom id)."
+)
 @click.option("--credential", metavar="KEY", help="The key of a credential with which it is sent.")
 @click.option("--others", type=click.IntRange(0, 50), help="How many of the routes not taken are told; 5.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -152,8 +156,10 @@ def explain(
     as_json: bool,
     **options: str | int | None,
 ) -> None:
-    """Tell what a running gateway would do with a request, and why: which route it takes and what keeps it from
-    the others, which configurations of plugins apply, where it is sent. No request is sent.
+    """Tell what a running gateway would do with a request, and why.
+
+    Which route it takes and what keeps it from the others, which configurations of plugins apply in which
+    order, which targets it may be sent to. Nothing is sent anywhere.
 
     URL is one with http:// or https://, or a path alone.
     """

@@ -17,8 +17,8 @@ def explain(
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Ask the Admin API and print its answer. `options`: further members of the question; those without a value
-    are left out."""
+    """Ask the Admin API and print its answer. `options`: further members of the question; those without a
+    value are left out."""
     question: dict[str, Any] = {"method": method, "url": url, "headers": list(headers)}
     question |= {name: value for name, value in options.items() if value is not None}
     with connected(target) as admin:

@@ -3,8 +3,8 @@
     explainer = Explainer(plane)
     found = explainer.explain(parse_request("GET", "http://a.test/users", [("X-Version", "2")]), Client())
 
-The answer comes from the snapshot files that the workers map, through their own code (native/dry_run.pyx), so that it
-cannot be another one than theirs. Only the reasons are found out here.
+The answer comes from the snapshot files that the workers map, through their own code (native/dry_run.pyx),
+so that it cannot be another one than theirs. Only the reasons are found out here.
 """
 
 from gateway.explain.explainer import Explainer

@@ -1,4 +1,5 @@
-"""Why a request does not take a route: each condition of the route tried by itself, with the router itself."""
+"""Why a request does not take a route: each condition of the route tried by itself, with the router
+itself."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ class Trials:
         return min(self.orders(route, holding, hosts))
 
     def orders(self, route: Route, paths: Sequence[str], hosts: Sequence[str] | None = None) -> list[bytes]:
-        """The places of the matchers of a route that are for one of these paths, and for one of these hosts."""
+        """The places of the matchers of a route that are for one of these paths, and for one of these
+        hosts."""
         texts = {path.removeprefix("~") for path in paths} or {""}
         return [
             matcher.order
@@ -129,8 +131,9 @@ def router_of(route: Route, settings: Settings) -> Router:
 
 
 def near(route: Route, query: Query) -> tuple[int, int]:
-    """How near a route is, roughly and fast, lower is nearer: the number of kinds that do not seem to hold, and minus
-    the characters that its paths have in common with the request's. Regexes count as not holding."""
+    """How near a route is, roughly and fast, lower is nearer: the number of kinds that do not seem to hold,
+    and minus the characters that its paths have in common with the request's. Regexes count as not
+    holding."""
     failing = 0
     common = 0
     if route.methods and query.method.decode("ascii", "replace") not in route.methods:

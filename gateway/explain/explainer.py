@@ -164,13 +164,16 @@ class Explanation:
             "id": route.id,
             "name": route.name,
             "path": trials.matched_path(route),
-            "captures": [None if one is None else one.decode("utf-8", "replace") for one in taken["captures"]],
+            "captures": [
+                None if one is None else one.decode("utf-8", "replace") for one in taken["captures"]
+            ],
         }
         if isinstance(service, Service):
             shown["service"] = {"id": service.id, "name": service.name, "url": service_url(service)}
             shown["upstream_path"] = sent_path(service, found)
         if protocol_answer(taken, https=found["https"], grpc=found["grpc"]) is None:
-            shown |= self._plugins(taken["index"], scope)  # such answers come before any plugin (proxying.md §1)
+            # such answers come before any plugin (proxying.md §1)
+            shown |= self._plugins(taken["index"], scope)
         return {
             **shown,
             "target": target,
@@ -238,9 +241,7 @@ class Explanation:
 
     def _targets(self) -> Targets:
         plane = self._plane
-        return Targets(
-            self._files.peers, self._configuration, plane.target_health.marks, plane.resolutions()
-        )
+        return Targets(self._files.peers, self._configuration, plane.target_health.marks, plane.resolutions())
 
     # --- the routes that were not taken ---------------------------------------------------------------
 
@@ -280,7 +281,8 @@ class Explanation:
 
 
 def protocol_answer(taken: dict[str, Any], *, https: bool, grpc: bool) -> tuple[int, str] | None:
-    """What a route answers a request whose protocol it does not serve, before any plugin; None: it serves it."""
+    """What a route answers a request whose protocol it does not serve, before any plugin; None: it serves
+    it."""
     protocols = taken["protocols"]
     if not protocols & (ProtocolBit.PROTOCOL_HTTP | ProtocolBit.PROTOCOL_HTTPS):
         return (426, "Please use HTTP2 protocol") if grpc else (415, "Non-gRPC request matched gRPC route")
@@ -307,7 +309,9 @@ def sent_path(service: Service, found: dict[str, Any]) -> str | None:
     taken = found["route"]
     strip = taken["matched_length"] if taken["flags"] & RouteFlag.ROUTE_STRIP_PATH else 0
     path = upstream_path(
-        (service.path or "/").encode(), found["path"], strip, bool(taken["flags"] & RouteFlag.ROUTE_PATH_HANDLING_V1)
+        (service.path or "/").encode(),
+        found["path"],
+        strip,
+        bool(taken["flags"] & RouteFlag.ROUTE_PATH_HANDLING_V1),
     )
     return None if path is None else path.decode("utf-8", "replace")
-

@@ -13,6 +13,8 @@ from gateway.store import Configuration
 
 AUTHENTICATION = ("jwt", "key_auth", "basic_auth", "hmac_auth")
 """steps after which the consumer is known"""
+OTHER_AUTHENTICATION = ("python_plugin",)
+"""steps that may say who the client is"""
 CREDENTIAL_TYPES = {
     "keyauth_credentials": ("key", "key_auth"),
     "basicauth_credentials": ("username", "basic_auth"),
@@ -55,8 +57,8 @@ def scope_name(scope: Scope) -> str:
 
 
 def known_after(places: Places, step: str | None = None) -> int | None:
-    """The place from which on the consumer is known: behind the first step that authenticates (`step`, where only that
-    one can). None: nothing tells who the client is."""
+    """The place from which on the consumer is known: behind the first step that authenticates (`step`, where
+    only that one can). None: nothing tells who the client is."""
     steps = (step,) if step else AUTHENTICATION
     return next((at + 1 for at, place in enumerate(places) if place["step"] in steps), None)
 
@@ -64,23 +66,25 @@ def known_after(places: Places, step: str | None = None) -> int | None:
 def explain_plugins(
     places: Places, configuration: Configuration, request_scope: Scope, consumer_known_from: int | None
 ) -> list[dict[str, Any]]:
-    """The plan of a request, in the order in which it runs. `request_scope`: its route and service, and the consumer
-    who is known from that place on."""
+    """The plan of a request, in the order in which it runs. `request_scope`: its route and service, and the
+    consumer who is known from that place on."""
     by_name: dict[tuple[str, str], list[Plugin]] = {}
     for plugin in cast("Mapping[str, Plugin]", configuration.of("plugins")).values():
         if plugin.enabled:
             by_name.setdefault((plugin.name, stack_name(plugin)), []).append(plugin)
-    return [
-        explain_place(
-            place,
-            configuration,
-            by_name,
-            request_scope
-            if consumer_known_from is not None and at >= consumer_known_from
-            else {kind: found for kind, found in request_scope.items() if kind != "consumer"},
-        )
-        for at, place in enumerate(places)
-    ]
+    without_consumer = {kind: found for kind, found in request_scope.items() if kind != "consumer"}
+    explained = []
+    may_be_known = False
+    for at, place in enumerate(places):
+        is_known = consumer_known_from is not None and at >= consumer_known_from
+        shown = explain_place(place, configuration, by_name, request_scope if is_known else without_consumer)
+        if place["choices"] and may_be_known and not is_known:
+            shown["for_consumers"] = [for_consumer(one, configuration) for one in place["choices"]]
+            shown["for_consumers_count"] = place["choice_count"]
+        if shown["id"] is not None or "for_consumers" in shown:
+            explained.append(shown)
+        may_be_known |= place["step"] in (*AUTHENTICATION, *OTHER_AUTHENTICATION)
+    return explained
 
 
 def explain_place(
@@ -111,10 +115,6 @@ def explain_place(
             "scope": scope_name(scope),
             "hides": hidden(rivals, scope, request_scope),
         }
-    others = [one for one in place["choices"] if chosen is None or one["id"] != chosen["id"]]
-    if others and "consumer" not in request_scope:
-        shown["for_consumers"] = [for_consumer(one, configuration) for one in others]
-        shown["for_consumers_count"] = place["choice_count"]
     return shown
 
 

@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 LOOPBACK = IPv4Address("127.0.0.1")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-URL = re.compile(r"(?:(?P<scheme>https?)://(?P<authority>[^/?#]+))?(?P<target>[/?*][^#]*)?(?:#.*)?", re.IGNORECASE)
+URL = re.compile(
+    r"(?:(?P<scheme>https?)://(?P<authority>[^/?#]+))?(?P<target>[/?*][^#]*)?(?:#.*)?", re.IGNORECASE
+)
 VISIBLE = "".join(map(chr, range(33, 127)))
 """what a request target may be made of; the rest is escaped, as clients do"""
 MOST_HEADERS = 200
@@ -24,7 +26,8 @@ class InvalidRequest(ValueError):
 
 @dataclass(frozen=True)
 class Client:
-    """Who sends it, where that is known: a consumer (id, username or custom id), or the key of a credential."""
+    """Who sends it, where that is known: a consumer (id, username or custom id), or the key of a
+    credential."""
 
     consumer: str | None = None
     credential: str | None = None
@@ -46,15 +49,18 @@ class ExplainedRequest:
     def head(self) -> bytes:
         """Its bytes. Without a Host it is one of HTTP/1.0, which needs none."""
         version = "1.1" if any(name.lower() == "host" for name, _ in self.headers) else "1.0"
-        lines = [f"{self.method} {self.target} HTTP/{version}", *(f"{name}: {value}" for name, value in self.headers)]
+        lines = [
+            f"{self.method} {self.target} HTTP/{version}",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
 def parse_request(
     method: str, url: str, headers: Iterable[tuple[str, str]] = (), client_ip: str | None = None
 ) -> ExplainedRequest:
-    """`url` is one with http:// or https://, or a path alone; a Host among `headers` wins over that of the URL.
-    Raises InvalidRequest."""
+    """`url` is one with http:// or https://, or a path alone; a Host among `headers` wins over that of the
+    URL. Raises InvalidRequest."""
     if not TOKEN.fullmatch(method):
         raise InvalidRequest(f"{method!r} is no method")
     found = URL.fullmatch(url)
@@ -80,7 +86,7 @@ def checked_header(name: str, value: str) -> tuple[str, str]:
     """A header field without what could become another line. Raises InvalidRequest."""
     if not TOKEN.fullmatch(name):
         raise InvalidRequest(f"{name!r} is no name of a header")
-    if any(ord(one) < 32 and one != "\t" or ord(one) == 127 for one in value) or len(value) > LONGEST_TEXT:
+    if len(value) > LONGEST_TEXT or any(one != "\t" and (ord(one) < 32 or ord(one) == 127) for one in value):
         raise InvalidRequest(f"the value of the header {name} cannot be sent")
     return name, value.strip()
 

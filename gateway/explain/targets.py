@@ -67,7 +67,12 @@ class Targets:
         peers = shown_peers(found)
         state = PeerSetState(found["state"])
         if state == PeerSetState.PEERS_READY and not peers:
-            return {**shown, "state": STATES[PeerSetState.PEERS_NO_TARGETS], "peers": [], "picked": None}, NO_PEER
+            return {
+                **shown,
+                "state": STATES[PeerSetState.PEERS_NO_TARGETS],
+                "peers": [],
+                "picked": None,
+            }, NO_PEER
         return {
             **shown,
             "state": STATES[state],

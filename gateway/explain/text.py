@@ -20,7 +20,9 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
         yield from paragraph("route", [route_line(found["route"])])
     if found["service"] is not None:
         service = found["service"]
-        yield from paragraph("service", [f"{named(service)}, {service['url']}; the path sent is {found['upstream_path']}"])
+        yield from paragraph(
+            "service", [f"{named(service)}, {service['url']}; the path sent is {found['upstream_path']}"]
+        )
     if found["consumer"] is not None:
         yield from paragraph("consumer", [consumer_line(found["consumer"])])
     yield from paragraph("plugins", plugin_lines(found["plugins"]))
@@ -69,7 +71,9 @@ def route_line(route: Mapping[str, Any]) -> str:
 def consumer_line(consumer: Mapping[str, Any]) -> str:
     """Who sends the request, and what tells so."""
     step = consumer["identified_by"]
-    return f"{named(consumer)}, " + (f"known after {step}" if step else "whom no plugin of this route identifies")
+    return f"{named(consumer)}, " + (
+        f"known after {step}" if step else "whom no plugin of this route identifies"
+    )
 
 
 def plugin_lines(plugins: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -81,10 +85,14 @@ def plugin_lines(plugins: Sequence[Mapping[str, Any]]) -> list[str]:
             lines.append(f"{name}: for some consumers only")
         else:
             hidden = ", ".join(f"{one['scope']} {one['id']}" for one in plugin["hides"])
-            lines.append(f"{name}: {plugin['scope']} {plugin['id']}" + (f"; hides {hidden}" if hidden else ""))
+            lines.append(
+                f"{name}: {plugin['scope']} {plugin['id']}" + (f"; hides {hidden}" if hidden else "")
+            )
         for one in plugin.get("for_consumers", ())[:SHOWN_CONSUMERS]:
             consumer = one["consumer"]
-            lines.append(f"  when the consumer is {consumer['name'] or consumer['id']}: {one['scope']} {one['id']}")
+            lines.append(
+                f"  when the consumer is {consumer['name'] or consumer['id']}: {one['scope']} {one['id']}"
+            )
         more = plugin.get("for_consumers_count", 0) - SHOWN_CONSUMERS
         if more > 0:
             lines.append(f"  and for {more} other consumers")

@@ -1,7 +1,8 @@
 """prometheus: which metrics of requests stand on the metrics page, and whether they tell the consumer.
 
-Workers count every request of a route anyway (native/metrics.pyx). A configuration of this plugin says what is shown of
-the routes it applies to (gateway/telemetry/shown.py); only counting by consumer is work of its own, done by the step.
+Workers count every request of a route anyway (native/metrics.pyx). A configuration of this plugin says what
+is shown of the routes it applies to (gateway/telemetry/shown.py); only counting by consumer is work of its own,
+done by the step.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class PrometheusConfig(Record, frozen=True, kw_only=True):
     legacy_metrics: Annotated[
         bool | None,
         Boolean(
-            "Whether what is shown stands there under its names of Kong 2, too. Without a value it does unless a "
-            "kind of metrics is switched on, which is Kong 3's way.",
+            "Whether what is shown stands there under its names of Kong 2, too. Without a value it does "
+            "unless a kind of metrics is switched on, which is Kong 3's way.",
             extension=True,
         ),
     ] = None

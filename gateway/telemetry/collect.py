@@ -43,8 +43,8 @@ class Scrape:
 
 
 def metrics_page(scrape: Scrape) -> bytes:
-    """The whole page. Takes time with many routes (about 60 lines for each that has seen a request, and as many
-    again under Kong 2's names): use a thread.
+    """The whole page. Takes time with many routes (about 60 lines for each that has seen a request, and as
+    many again under Kong 2's names): use a thread.
     """
     page = Exposition()
     shown = ShownMetrics(scrape.configuration)

@@ -43,8 +43,8 @@ class Exposition:
         *labels: str,
         bounds: Sequence[int] | None = None,
     ) -> None:
-        """One histogram. `counts` are per bucket, not cumulative, the last one beyond every bound. `bounds`: of
-        this series, where they are not those of the metric."""
+        """One histogram. `counts` are per bucket, not cumulative, the last one beyond every bound. `bounds`:
+        of this series, where they are not those of the metric."""
         bounds = metric.buckets if bounds is None else bounds
         if len(counts) != len(bounds) + 1:
             raise ValueError(f"{metric.name}: {len(counts)} counts for {len(bounds)} bounds")

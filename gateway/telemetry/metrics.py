@@ -3,8 +3,9 @@
 `kong_*` have the names, labels, buckets and help texts of Kong 3's prometheus plugin, so that dashboards made
 for Kong work; `sluicegate_*` are our own.
 
-Prometheus' rules of naming (`promtool check metrics`) reserve "_total" for counters, all of which should have it. Where a
-name of Kong's breaks that rule, the metric has no type ("untyped"): nothing that Prometheus does depends on it.
+Prometheus' rules of naming (`promtool check metrics`) reserve "_total" for counters, all of which should
+have it. Where a name of Kong's breaks that rule, the metric has no type ("untyped"): nothing that Prometheus
+does depends on it.
 """
 
 from .exposition import Metric, by_name
@@ -84,7 +85,9 @@ CONNECTIONS = Metric(
     "Number of connections by subsystem",
     ("node_id", "subsystem", "state"),
 )
-REQUESTS = Metric("kong_nginx_requests_total", "counter", "Number of requests total", ("node_id", "subsystem"))
+REQUESTS = Metric(
+    "kong_nginx_requests_total", "counter", "Number of requests total", ("node_id", "subsystem")
+)
 NODE_INFO = Metric("kong_node_info", "gauge", "Kong Node metadata information", ("node_id", "version"))
 DATASTORE_REACHABLE = Metric(
     "kong_datastore_reachable", "gauge", "Datastore reachable from Kong, 0 is unreachable"
@@ -164,7 +167,9 @@ WORKER_COUNTERS = {
         "Requests that waited longer for the plugin thread than their plugin allows",
     ),
     "plugin_failures": Metric(
-        "sluicegate_plugin_failures_total", "counter", "Work on the plugin thread that ended with an exception"
+        "sluicegate_plugin_failures_total",
+        "counter",
+        "Work on the plugin thread that ended with an exception",
     ),
     "jobs_dropped": Metric(
         "sluicegate_plugin_jobs_dropped_total",
@@ -172,7 +177,9 @@ WORKER_COUNTERS = {
         "Work for the plugin thread that was dropped because too much was waiting",
     ),
     "token_cache_hits": Metric(
-        "sluicegate_jwt_cache_hits_total", "counter", "JSON Web Tokens that were known from an earlier request"
+        "sluicegate_jwt_cache_hits_total",
+        "counter",
+        "JSON Web Tokens that were known from an earlier request",
     ),
     "token_cache_misses": Metric(
         "sluicegate_jwt_cache_misses_total", "counter", "JSON Web Tokens that the plugin thread had to verify"

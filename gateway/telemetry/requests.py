@@ -1,4 +1,5 @@
-"""The metrics of requests: by route, and by consumer where somebody wants it, under Kong 3's and Kong 2's names."""
+"""The metrics of requests: by route, and by consumer where somebody wants it, under Kong 3's and Kong 2's
+names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the uses of the prometheus plugin say about the metrics page.
 
-A route without the plugin shows its metrics under Kong 3's names. With it, the configuration that applies to the route
-decides; one for a consumer only decides whether that consumer is counted by name.
+A route without the plugin shows its metrics under Kong 3's names. With it, the configuration that applies to
+the route decides; one for a consumer only decides whether that consumer is counted by name.
 """
 
 from __future__ import annotations

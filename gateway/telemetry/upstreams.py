@@ -31,7 +31,9 @@ def add_upstreams(page: Exposition, scrape: Scrape) -> None:
                 state = health.word(health.is_healthy(target, address)).lower()
                 add_target(page, upstream, target, f"{host}:{address.port}", state)
             if not addresses:
-                add_target(page, upstream, target, "", "dns_error" if target.weight else health.word(True).lower())
+                add_target(
+                    page, upstream, target, "", "dns_error" if target.weight else health.word(True).lower()
+                )
 
 
 def add_target(page: Exposition, upstream: Upstream, target: Target, address: str, state: str) -> None:
