@@ -34,6 +34,8 @@ cdef FieldResult form_field(Text form, Text name, Text* value) noexcept nogil
 cdef uint32_t decode_form_text(Text encoded, uint8_t* out) noexcept nogil
 # Whether decoding would change it.
 cdef bint is_encoded(Text encoded) noexcept nogil
+# From the first to the last value of the arguments called `name`, with what is between them. False: there are none.
+cdef bint form_values(Text form, Text name, Text* values) noexcept nogil
 # Copy the form without its arguments called `name` into `out` (room for the form's length). Returns the length.
 cdef uint32_t form_without(Text form, Text name, uint8_t* out) noexcept nogil
 

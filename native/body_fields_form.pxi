@@ -71,6 +71,19 @@ cdef FieldResult form_field(Text form, Text name, Text* value) noexcept nogil:
     return result
 
 
+cdef bint form_values(Text form, Text name, Text* values) noexcept nogil:
+    cdef Argument argument
+    cdef uint32_t place = 0
+    cdef bint found = False
+    while next_argument(form, &place, &argument):
+        if argument.value.length and decodes_to(argument.name, name):
+            if not found:
+                values.data = argument.value.data
+            values.length = <uint32_t> (argument.value.data - values.data) + argument.value.length
+            found = True
+    return found
+
+
 cdef bint is_encoded(Text encoded) noexcept nogil:
     return encoded.length and (memchr(encoded.data, c"%", encoded.length) != NULL
                                or memchr(encoded.data, c"+", encoded.length) != NULL)

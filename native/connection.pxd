@@ -212,6 +212,8 @@ ctypedef struct Exchange:
     uint64_t peer_key_override   # 0: none
     uint64_t body_limit          # bytes of request body that a step allows; UINT64_MAX: it says nothing
     const char* body_limit_text  # what a longer body is refused with
+    uint32_t secret_offset       # in the head: a part of the request target that logs must not show
+    uint32_t secret_length       # 0: there is none
     FieldEdits request_edits
     FieldEdits response_edits
     const char* answer_extra     # own answers: constant lines of the protocol, or NULL

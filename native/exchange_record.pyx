@@ -104,6 +104,7 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.query_override = exchange.host_override = text_of(NULL, 0)
     exchange.peer_key_override = 0
     exchange.body_limit = UINT64_MAX
+    exchange.secret_length = 0
     exchange.request_edits.text = NULL
     exchange.request_edits.count = 0
     exchange.response_edits.text = NULL

@@ -128,6 +128,22 @@ cdef void add_escaped(Line* line, const uint8_t* data, uint32_t length, uint32_t
         add_text(line, b"...")
 
 
+cdef void add_target(Line* line, Exchange* exchange, const uint8_t* head) noexcept nogil:
+    """The request target; a credential in it is left out."""
+    cdef uint32_t start = exchange.request.target_offset
+    cdef uint32_t length = exchange.request.target_length
+    cdef uint32_t before = length
+    cdef uint32_t behind
+    if exchange.secret_length and exchange.secret_offset >= start \
+            and exchange.secret_offset - start + exchange.secret_length <= length:
+        before = exchange.secret_offset - start
+    add_escaped(line, head + start, before, LOGGED_TARGET)
+    if before < length and before <= LOGGED_TARGET:
+        add_text(line, b"REDACTED")
+        behind = before + exchange.secret_length
+        add_escaped(line, head + start + behind, length - behind, LOGGED_TARGET - before)
+
+
 cdef void add_request_line(Line* line, Exchange* exchange) noexcept nogil:
     cdef RequestHead* request = &exchange.request
     cdef const uint8_t* head
@@ -136,7 +152,7 @@ cdef void add_request_line(Line* line, Exchange* exchange) noexcept nogil:
     head = &exchange.client.input.data[0] + exchange.client.input.start
     add_escaped(line, head + request.method_offset, request.method_length, LOGGED_METHOD)
     add_text(line, b" ")
-    add_escaped(line, head + request.target_offset, request.target_length, LOGGED_TARGET)
+    add_target(line, exchange, head)
     add_text(line, b" HTTP/1.1" if request.minor_version else b" HTTP/1.0")
 
 

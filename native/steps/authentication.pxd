@@ -47,6 +47,11 @@ cdef int unauthorized(Exchange* exchange, const char* message, Text challenge) n
 # Only the field WWW-Authenticate, for plugins with a body of their own. The challenge is copied.
 cdef void demand_credential(Exchange* exchange, Text challenge) noexcept nogil
 
+# The values of the arguments called `name` in the client's query are credentials: logs show "REDACTED" instead of them
+# (and of what is between the first and the last of them). Call it when such arguments are looked at, and in the log
+# function, for requests that an earlier plugin has answered.
+cdef void hide_from_logs(Exchange* exchange, Text name) noexcept nogil
+
 # Whether two secrets are equal, in a time that depends on their lengths alone.
 cdef bint equal_secrets(Text one, Text other) noexcept nogil
 # The wall clock, milliseconds since the epoch.

@@ -9,6 +9,7 @@ neighbouring guesses have unrelated hashes, so there is no prefix to extend. Wha
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from native.body_fields cimport form_values
 from native.connection cimport EXCHANGE_ANONYMOUS, EXCHANGE_AUTHENTICATED
 from native.crypto cimport equal_octets
 from native.fields cimport Head, add_field, remove_field, set_field
@@ -23,7 +24,7 @@ from native.identities cimport (
     record_text,
 )
 from native.log cimport LOG_ERROR, log_error
-from native.plan cimport STEP_CONTINUE, STEP_FAIL, request_head, respond_error, response_head
+from native.plan cimport STEP_CONTINUE, STEP_FAIL, request_head, request_query, respond_error, response_head
 
 cdef extern from "time.h" nogil:
     struct timespec:
@@ -127,6 +128,22 @@ cdef int authenticate_anonymous(Exchange* exchange, Text consumer) noexcept nogi
     exchange.consumer = found
     exchange.flags |= EXCHANGE_ANONYMOUS
     return STEP_CONTINUE
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+cdef void hide_from_logs(Exchange* exchange, Text name) noexcept nogil:
+    cdef Text values
+    cdef uint32_t start, end
+    if exchange.request.query_length == 0 or exchange.client.input == NULL \
+            or not form_values(request_query(exchange), name, &values):
+        return
+    start = <uint32_t> (values.data - request_head(exchange).base)
+    end = start + values.length
+    if exchange.secret_length:
+        end = max(end, exchange.secret_offset + exchange.secret_length)
+        start = min(start, exchange.secret_offset)
+    exchange.secret_offset = start
+    exchange.secret_length = end - start
 
 
 # --- refusing --------------------------------------------------------------------------------------------------------

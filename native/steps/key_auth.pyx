@@ -56,6 +56,7 @@ from native.steps.authentication cimport (
     authenticate,
     credential_consumer,
     current_credential,
+    hide_from_logs,
     not_authenticated,
 )
 
@@ -236,6 +237,14 @@ cdef bint hide_key(Exchange* exchange, const KeyAuthConfig* config, Head* head, 
         not config.in_body or hide_in_body(exchange, head, plain_name))
 
 
+cdef void hide_keys_from_logs(Exchange* exchange, const KeyAuthConfig* config) noexcept nogil:
+    cdef const KeyName* names = key_names(config)
+    cdef uint32_t i
+    if exchange.request.query_length and config.in_query:
+        for i in range(config.name_count):
+            hide_from_logs(exchange, packed_text(config, names[i].name))
+
+
 # --- the step --------------------------------------------------------------------------------------------------------
 cdef int identify(Exchange* exchange, const KeyAuthConfig* config, Text key) noexcept nogil:
     cdef Text anonymous = packed_text(config, config.anonymous)
@@ -261,6 +270,7 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
         return STEP_CONTINUE
     if already_authenticated(exchange, config.anonymous.length != 0):
         return STEP_CONTINUE
+    hide_keys_from_logs(exchange, config)
     result = find_key(exchange, config, &head, &key, &name, &needs_body)
     if needs_body:
         return STEP_BODY
@@ -274,6 +284,11 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     return identify(exchange, config, key)
 
 
+cdef void log(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
+    hide_keys_from_logs(exchange, <const KeyAuthConfig*> step_config(exchange, plugin))
+
+
 cdef StepFunctions functions
 functions.access = access
+functions.log = log
 register_step("key_auth", functions)
