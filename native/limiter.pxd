@@ -102,12 +102,13 @@ cdef void limiter_seeds(bytes text, uint64_t* seeds) noexcept
 # The key of `identifier` under two seeds, which stand for everything else that tells counters apart.
 cdef LimiterKey limiter_key(const uint64_t* seeds, const void* identifier, uint32_t length) noexcept nogil
 
-# Take one of each limit, or of none: returns -1, or the index of the limit that refuses. All states are filled in: an
-# admitted request is counted in `remaining`; one that is refused is counted nowhere.
-cdef int limiter_admit(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count,
+# Count in each limit, or in none: returns -1, or the index of the limit that refuses, because nothing is left of it. All
+# states are filled in: an admitted request is counted in `remaining`; one that is refused is counted nowhere. `number`
+# (1, but for fixed windows) may be more than what is left.
+cdef int limiter_admit(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count, uint64_t number,
                        const Moment* moment, LimitState* states) noexcept nogil
-# Give back what limiter_admit() took with these states.
-cdef void limiter_return(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count,
+# Give back what limiter_admit() counted with these states.
+cdef void limiter_return(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count, uint64_t number,
                          const LimitState* states) noexcept nogil
 # How a limit stands; counts nothing.
 cdef LimitState limiter_look(const LimiterTable* table, LimiterKey key, const Limit* limit,

@@ -307,15 +307,16 @@ cdef uint64_t current_fixed(uint64_t word, uint32_t period, const Moment* moment
     return now_end << 32
 
 
-cdef void step_fixed(const Limit* limit, uint64_t word, const Moment* moment, Step* step) noexcept nogil:
+cdef void step_fixed(const Limit* limit, uint64_t number, uint64_t word, const Moment* moment,
+                     Step* step) noexcept nogil:
     cdef uint64_t used
     word = current_fixed(word, limit.period, moment)
     used = word & MAX_FIXED
     step.admitted = used < limit.amount
-    step.word = word + 1
+    step.word = word + (number if number < MAX_FIXED - used else MAX_FIXED - used)
     step.before.remaining = limit.amount - used if step.admitted else 0
     step.before.reset = nominal_reset(moment, limit.period)
-    step.after.remaining = step.before.remaining - 1
+    step.after.remaining = step.before.remaining - number if step.before.remaining > number else 0
     step.after.reset = step.before.reset
 
 
@@ -382,9 +383,10 @@ cdef void step_bucket(const Limit* limit, uint64_t word, const Moment* moment, S
     step.after.reset = seconds_up(step.word - now)
 
 
-cdef inline void make_step(const Limit* limit, uint64_t word, const Moment* moment, Step* step) noexcept nogil:
+cdef inline void make_step(const Limit* limit, uint64_t number, uint64_t word, const Moment* moment,
+                           Step* step) noexcept nogil:
     if limit.algorithm == FIXED_WINDOW:
-        step_fixed(limit, word, moment, step)
+        step_fixed(limit, number, word, moment, step)
     elif limit.algorithm == SLIDING_WINDOW:
         step_sliding(limit, word, moment, step)
     else:
@@ -398,13 +400,13 @@ cdef inline uint64_t window_of(const Limit* limit, uint64_t word) noexcept nogil
     return word >> SLIDING_SHIFT if limit.algorithm == SLIDING_WINDOW else 0
 
 
-cdef uint64_t word_returned(const Limit* limit, uint64_t word, uint64_t window) noexcept nogil:
-    """The word with one less of what was taken in that window; the same when it no longer counts there."""
+cdef uint64_t word_returned(const Limit* limit, uint64_t number, uint64_t word, uint64_t window) noexcept nogil:
+    """The word less what was taken in that window; the same when it no longer counts there."""
     cdef uint64_t age
     if limit.algorithm == TOKEN_BUCKET:
         return word - limit.interval_ns if word > limit.interval_ns else 0
     if limit.algorithm == FIXED_WINDOW:
-        return word - 1 if word >> 32 == window and word & MAX_FIXED else word
+        return word - number if word >> 32 == window and (word & MAX_FIXED) >= number else word
     age = ((word >> SLIDING_SHIFT) - window) & NUMBER_MASK
     if age == 0 and word & MAX_SLIDING:
         return word - 1
@@ -414,8 +416,8 @@ cdef uint64_t word_returned(const Limit* limit, uint64_t word, uint64_t window) 
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
-cdef bint take_one(const LimiterTable* table, LimiterKey key, const Limit* limit, const Moment* moment,
-                   LimitState* state) noexcept nogil:
+cdef bint take(const LimiterTable* table, LimiterKey key, const Limit* limit, uint64_t number, const Moment* moment,
+               LimitState* state) noexcept nogil:
     cdef Place* bucket = bucket_of(table, key, limit)
     cdef uint64_t tag = tag_of(key, limit)
     cdef Count count
@@ -424,7 +426,7 @@ cdef bint take_one(const LimiterTable* table, LimiterKey key, const Limit* limit
         if not find_place(bucket, tag, &count):
             insert_place(table, bucket, tag, moment, &count)
         while count.tag == tag:
-            make_step(limit, count.word, moment, &step)
+            make_step(limit, number, count.word, moment, &step)
             if not step.admitted:
                 state[0] = step.before
                 return False
@@ -440,13 +442,14 @@ cdef LimitState limiter_look(const LimiterTable* table, LimiterKey key, const Li
     cdef Step step
     if table.bucket_count == 0 or not find_place(bucket_of(table, key, limit), tag_of(key, limit), &count):
         count.word = 0
-    make_step(limit, count.word, moment, &step)
+    make_step(limit, 1, count.word, moment, &step)
+    step.before.window = 0
     return step.before
 
 
-cdef int limiter_admit(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count,
+cdef int limiter_admit(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count, uint64_t number,
                        const Moment* moment, LimitState* states) noexcept nogil:
-    """Several limits: one that refuses is looked for first, then one is taken of each in turn. When another worker was
+    """Several limits: one that refuses is looked for first, then each is taken from in turn. When another worker was
     faster somewhere, what was taken is given back. That never refuses anybody for nothing: a limit that is full because
     of such a count has, by the time it is given back, another behind it that is full.
     """
@@ -466,8 +469,8 @@ cdef int limiter_admit(const LimiterTable* table, LimiterKey key, const Limit* l
         if refused >= 0:
             return refused
     for i in range(count):
-        if not take_one(table, key, limits + i, moment, states + i):
-            limiter_return(table, key, limits, i, states)
+        if not take(table, key, limits + i, number, moment, states + i):
+            limiter_return(table, key, limits, i, number, states)
             refused = <int> i
             break
     if refused >= 0:
@@ -477,7 +480,7 @@ cdef int limiter_admit(const LimiterTable* table, LimiterKey key, const Limit* l
     return refused
 
 
-cdef void limiter_return(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count,
+cdef void limiter_return(const LimiterTable* table, LimiterKey key, const Limit* limits, uint32_t count, uint64_t number,
                          const LimitState* states) noexcept nogil:
     cdef Count found
     cdef uint64_t tag, word
@@ -489,7 +492,7 @@ cdef void limiter_return(const LimiterTable* table, LimiterKey key, const Limit*
         if not find_place(bucket_of(table, key, limits + i), tag, &found):
             continue
         while found.tag == tag:
-            word = word_returned(limits + i, found.word, states[i].window)
+            word = word_returned(limits + i, number, found.word, states[i].window)
             if word == found.word or limiter_swap(found.place, &found.tag, &found.word, tag, word):
                 break
 

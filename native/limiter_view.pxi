@@ -61,11 +61,11 @@ cdef class LimitTable:
         set_moment(&self.moment, time_ns // 1000000000, time_ns)
         return limiter_key(limits.seeds, data, <uint32_t> len(identifier))
 
-    def admit(self, Limits limits, bytes identifier, time_ns):
-        """Take one of each limit or of none: the index of the limit that refuses or None, and (remaining, reset) of each."""
+    def admit(self, Limits limits, bytes identifier, time_ns, number=1):
+        """Count in each limit or in none: the index of the one that refuses or None, and (remaining, reset) of each."""
         cdef LimitState[PERIODS] states
         cdef LimiterKey key = self.prepare(limits, identifier, time_ns)
-        refused = limiter_admit(&self.table, key, limits.limits, limits.count, &self.moment, states)
+        refused = limiter_admit(&self.table, key, limits.limits, limits.count, number, &self.moment, states)
         shown = [(states[index].remaining, states[index].reset) for index in range(limits.count)]
         return (refused if refused >= 0 else None), shown
 
@@ -73,8 +73,8 @@ cdef class LimitTable:
         """Take one of each, and give it back; for tests."""
         cdef LimitState[PERIODS] states
         cdef LimiterKey key = self.prepare(limits, identifier, time_ns)
-        if limiter_admit(&self.table, key, limits.limits, limits.count, &self.moment, states) < 0:
-            limiter_return(&self.table, key, limits.limits, limits.count, states)
+        if limiter_admit(&self.table, key, limits.limits, limits.count, 1, &self.moment, states) < 0:
+            limiter_return(&self.table, key, limits.limits, limits.count, 1, states)
 
     def look(self, Limits limits, bytes identifier, time_ns):
         """(remaining, reset) of each limit."""
@@ -91,6 +91,12 @@ cdef class LimitTable:
         cdef LimiterKey key = self.prepare(limits, identifier, time_ns)
         return [limiter_add(&self.table, key, &limits.limits[<uint32_t> index], number, &self.moment)
                 for index in range(limits.count)]
+
+    def add_each(self, Limits limits, bytes identifier, time_ns, numbers):
+        """Fixed windows: count some more of each limit."""
+        cdef LimiterKey key = self.prepare(limits, identifier, time_ns)
+        for index in range(limits.count):
+            limiter_add(&self.table, key, &limits.limits[<uint32_t> index], numbers[index], &self.moment)
 
     def take(self, Limits limits, bytes identifier, time_ns):
         """Fixed windows: the counts, which become 0."""

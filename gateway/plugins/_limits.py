@@ -41,7 +41,9 @@ class Limits(Record, frozen=True, kw_only=True):
     def configured(self) -> list[tuple[int, float]]:
         """(number of the period, limit) of those that there are, the shortest first."""
         return [
-            (number, limit) for number, name in enumerate(PERIODS) if (limit := getattr(self, name)) is not None
+            (number, limit)
+            for number, name in enumerate(PERIODS)
+            if (limit := getattr(self, name)) is not None
         ]
 
 

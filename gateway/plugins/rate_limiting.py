@@ -12,7 +12,6 @@ from gateway.entities.fields import Boolean, Field, Integer, Number, Text
 from gateway.entities.record_checks import AtLeastOneOf, Conditional
 from gateway.entities.value_checks import header_name_problem, path_problem, status_problem
 from gateway.plugins import PluginDefinition
-
 from native.steps.limiting import CountingPlace
 from native.steps.rate_limiting import pack_config
 

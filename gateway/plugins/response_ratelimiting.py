@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 
@@ -12,9 +12,17 @@ from gateway.entities.record import Group, Record, RecordCheck
 from gateway.entities.record_checks import AtLeastOneOf
 from gateway.entities.value_checks import header_name_problem
 from gateway.plugins import PluginDefinition
+from native.steps.limiting import CountingPlace
+from native.steps.response_ratelimiting import pack_config
 
-from ._limits import PERIODS, Limits
-from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks
+from ._limits import PERIODS, Limits, scope_of, shown
+from ._node import shares_database
+from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks, redis_problem
+
+if TYPE_CHECKING:
+    from gateway.entities.plugins import Plugin
+
+LIMIT_BY = ("consumer", "credential", "ip")
 
 
 class NamedLimits(Limits, frozen=True, kw_only=True):
@@ -33,9 +41,7 @@ class ResponseRateLimitingConfig(Record, frozen=True, kw_only=True):
     ] = "x-kong-limit"
     limit_by: Annotated[
         str | None,
-        Text(
-            "What requests have in common that are counted together.", one_of=("consumer", "credential", "ip")
-        ),
+        Text("What requests have in common that are counted together.", one_of=LIMIT_BY),
     ] = "consumer"
     policy: Annotated[str | None, POLICY] = "local"
     fault_tolerant: Annotated[
@@ -59,7 +65,34 @@ class ResponseRateLimitingConfig(Record, frozen=True, kw_only=True):
         ),
     ]
 
+    def problem(self) -> str | None:
+        """What the record of Redis says fits each other."""
+        return redis_problem(self.redis)
+
+
+def pack(config: ResponseRateLimitingConfig, plugin: Plugin) -> bytes:
+    """What the step reads."""
+    is_elsewhere = config.policy == "redis" or (config.policy == "cluster" and shares_database())
+    return pack_config(
+        scope=f"response-ratelimit:{scope_of(plugin)}".encode(),
+        names=[
+            (name, [(period, PERIODS[period], limit, *shown(limit)) for period, limit in limits.configured()])
+            for name, limits in sorted(config.limits.items())
+        ],
+        header_name=config.header_name or "x-kong-limit",
+        limit_by=LIMIT_BY.index(config.limit_by or "consumer"),
+        place=CountingPlace.COUNT_ELSEWHERE if is_elsewhere else CountingPlace.COUNT_HERE,
+        fault_tolerant=config.fault_tolerant,
+        hidden=config.hide_client_headers,
+        blocks=config.block_on_first_violation,
+    )
+
 
 PLUGIN = PluginDefinition(
-    "response-ratelimiting", ResponseRateLimitingConfig, priority=900, checks=redis_checks()
+    "response-ratelimiting",
+    ResponseRateLimitingConfig,
+    priority=900,
+    checks=redis_checks(),
+    pack=pack,
+    handler="gateway.plugins._limits_handler:LimitsHandler",
 )

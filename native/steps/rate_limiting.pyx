@@ -57,6 +57,7 @@ from native.steps.limiting cimport (
 )
 
 ctypedef struct RateLimitingConfig:
+    PackedText scope             # first: the plugin thread reads it, too
     uint64_t seeds[2]            # of the scope
     uint64_t untold_seeds[2]     # COUNT_AND_TELL: counts that were not taken elsewhere yet
     Limit limits[PERIODS]        # shortest period first
@@ -101,6 +102,7 @@ def pack_config(*, bytes scope, list limits, int algorithm, double burst, int li
     cdef RateLimitingConfig config
     memset(&config, 0, sizeof(config))
     packer = Packer(sizeof(RateLimitingConfig))
+    config.scope = packer.octets(scope)
     limiter_seeds(scope, config.seeds)
     limiter_seeds(b"untold " + scope, config.untold_seeds)
     cdef uint32_t index
@@ -210,7 +212,7 @@ cdef void give_back(Exchange* exchange) noexcept nogil:
             continue
         taken = <const Taken*> exchange.notes[i]
         config = <const RateLimitingConfig*> step_config(exchange, exchange.chosen[i])
-        limiter_return(find_table(exchange), taken.key, config.limits, config.count, taken.states)
+        limiter_return(find_table(exchange), taken.key, config.limits, config.count, 1, taken.states)
         exchange.notes[i] = NULL
 
 
@@ -221,7 +223,7 @@ cdef int count_here(Exchange* exchange, const PluginRecord* plugin, const RateLi
     cdef const LimiterTable* table = find_table(exchange)
     cdef const Moment* moment = find_moment(exchange, config.is_exact)
     cdef LimiterKey key = limiter_key(config.seeds, counted.data, counted.length)
-    cdef int refused = limiter_admit(table, key, config.limits, config.count, moment, states)
+    cdef int refused = limiter_admit(table, key, config.limits, config.count, 1, moment, states)
     if refused < 0:
         if config.place == COUNT_AND_TELL:
             count_untold(exchange, plugin, config, counted, moment)

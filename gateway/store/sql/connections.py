@@ -95,6 +95,29 @@ class Address:
 
     def connect(self) -> BoundedConnection:
         """A new connection, its session set up. Raises psycopg.Error."""
+        connection = BoundedConnection.connect(autocommit=True, prepare_threshold=None, **self._options())
+        connection.patience = self.timeout
+        try:
+            connection.execute(self._session())
+            connection.autocommit = False
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def connect_async(self) -> psycopg.AsyncConnection[Any]:
+        """The same for asyncio, in autocommit mode. Whoever uses it limits the time of each step."""
+        connection = await psycopg.AsyncConnection.connect(
+            autocommit=True, prepare_threshold=None, **self._options()
+        )
+        try:
+            await connection.execute(self._session())
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
             "host": self.host,
             "port": self.port,
@@ -116,15 +139,7 @@ class Address:
             # Without a name libpq would look for one in the home directory.
             options["sslrootcert"] = self._authorities() if self.verify else "/dev/null/none"
             options["sslcert"] = options["sslkey"] = "/dev/null/none"
-        connection = BoundedConnection.connect(autocommit=True, prepare_threshold=None, **options)
-        connection.patience = self.timeout
-        try:
-            connection.execute(self._session())
-            connection.autocommit = False
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return options
 
     def _authorities(self) -> str:
         if self.authorities != "system":

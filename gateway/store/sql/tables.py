@@ -92,3 +92,12 @@ STATE = Table(
     Column("hash", Text, nullable=False),
     CheckConstraint("id = 1", name="state_one_row"),
 )
+
+LIMIT_COUNTS = Table(
+    "limit_counts",
+    METADATA,
+    Column("key", Text, primary_key=True, comment="of the plugin's scope, who is counted, window and period"),
+    Column("count", NUMBER, nullable=False),
+    Column("ends_at", NUMBER, nullable=False, comment="of the window, seconds since the epoch"),
+    Index("limit_counts_by_end", "ends_at"),
+)
