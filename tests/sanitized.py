@@ -28,6 +28,7 @@ INTEGRATION_SMOKE = [
     "tests/integration/test_http_retries.py",
     "tests/integration/test_http_desync.py",
     "tests/integration/test_http_chaos.py",
+    "tests/integration/plugins",
 ]
 
 
@@ -59,7 +60,8 @@ def build() -> None:
         env=os.environ | {"GATEWAY_SANITIZE": "1"},
         check=True,
     )
-    shutil.copy(ROOT / "native" / "__init__.py", TREE / "native" / "__init__.py")
+    for package in ("native", "native/steps"):
+        shutil.copy(ROOT / package / "__init__.py", TREE / package / "__init__.py")
     shutil.copy(ROOT / "pyproject.toml", TREE / "pyproject.toml")
     shutil.copytree(ROOT / "examples", TREE / "examples", dirs_exist_ok=True)
 
