@@ -11,7 +11,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from native.shm cimport ConsumerTable
 
 cdef enum:
-    CONSUMER_WINDOW = 16         # slots that are looked at
+    CONSUMER_WINDOW = 32         # slots that are looked at
 
 # Count a request. False: no slot is free or retired; the caller counts it without its consumer.
 cdef bint count_by_consumer(ConsumerTable* table, uint64_t consumer_hash, uint64_t route_hash, uint32_t status,

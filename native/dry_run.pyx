@@ -3,7 +3,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from native.client_address cimport find_client_address, format_peer
-from native.connection cimport Downstream, Exchange, Listener, MappedSnapshot, Worker
+from native.connection cimport Downstream, Exchange, Listener, Worker
 from native.http1 cimport HEAD_COMPLETE, METHOD_CONNECT, METHOD_TRACE, HeadLimits, parse_request_head, request_head_reset
 from native.identities cimport CONSUMER_ID, find_consumer, identities_verify
 from native.memory cimport buffer_give, buffer_stock_clear, buffer_take
@@ -12,7 +12,6 @@ from native.router cimport router_runtime_free, router_runtime_new
 from native.routing cimport find_route, find_scheme, is_grpc_request, normalize_request_path
 from native.shm cimport WorkerBlock
 from native.snapshot cimport (
-    NO_INDEX,
     SNAPSHOT_CONFIGURATION,
     SNAPSHOT_IDENTITIES,
     ConsumerChoice,

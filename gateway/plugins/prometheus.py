@@ -1,8 +1,8 @@
 """prometheus: which metrics of requests stand on the metrics page, and whether they tell the consumer.
 
 Workers count every request of a route anyway (native/metrics.pyx). A configuration of this plugin says what
-is shown of the routes it applies to (gateway/telemetry/shown.py); only counting by consumer is work of its own,
-done by the step.
+is shown of the routes it applies to (gateway/telemetry/shown.py); only counting by consumer is work of its
+own, done by the step.
 """
 
 from __future__ import annotations
