@@ -342,15 +342,12 @@ cdef void tell_limits(Head* head, const ResponseRateLimitingConfig* config, Stan
 
 cdef int refuse(Exchange* exchange, Standing* standing) noexcept nogil:
     """429 without a body, in place of the upstream's response, whose other fields stay."""
-    cdef Head head
     standing.refuses = 1
     if not response_body_complete(exchange):
         return STEP_BODY
     if not change_response_body(exchange, text_of(b"", 0)):
         # too long to be held: an answer of its own
         return respond_body(exchange, 429, text_of(b"", 0), text_of(b"", 0))
-    head = response_head(exchange)
-    remove_field(&head, b"Server", 6)
     change_response_status(exchange, 429)
     return STEP_CONTINUE
 
