@@ -19,7 +19,6 @@ pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance m
 
 # Whole scenarios whose configuration is refused because it has plugins that do not exist yet.
 WAITING_FOR_PLUGINS = {
-    "dbless-plugin-response-transformer": "response-transformer",
 }
 
 # Single steps that wait, by number.
