@@ -40,6 +40,9 @@ cdef int regex_match(Regex* regex, const uint8_t* subject, uint32_t length,
                      uint32_t* groups, uint32_t* group_count) noexcept nogil
 # Number of the group called `name` (NUL terminated), or 0.
 cdef uint32_t regex_group_number(const Regex* regex, const char* name) noexcept nogil
-# The same under a smaller match limit (steps of backtracking), for a caller that tries many patterns in a row.
+# The group name that comes as number `index` (0: the first) in alphabetical order, NUL terminated, and the number of its
+# group. False: there are no more.
+cdef bint regex_group_name(const Regex* regex, uint32_t index, const char** name, uint32_t* number) noexcept nogil
+# regex_match() under a smaller match limit (steps of backtracking), for a caller that tries many patterns in a row.
 cdef int regex_match_within(Regex* regex, const uint8_t* subject, uint32_t length, uint32_t* groups,
                             uint32_t* group_count, uint32_t match_limit) noexcept nogil

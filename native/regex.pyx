@@ -1,6 +1,5 @@
 """PCRE2 behind four functions. The ABI is that of pcre2.h (pcre2api(3)); no header is needed to build."""
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
@@ -230,6 +229,22 @@ cdef uint32_t regex_group_number(const Regex* regex, const char* name) noexcept 
     return <uint32_t> number if number > 0 else 0
 
 
+cdef bint regex_group_name(const Regex* regex, uint32_t index, const char** name, uint32_t* number) noexcept nogil:
+    cdef uint32_t count = 0
+    cdef uint32_t size = 0
+    cdef const uint8_t* table = NULL
+    pcre2.pattern_info(regex.code, PCRE2_INFO_NAMECOUNT, &count)
+    if index >= count:
+        return False
+    pcre2.pattern_info(regex.code, PCRE2_INFO_NAMEENTRYSIZE, &size)
+    pcre2.pattern_info(regex.code, PCRE2_INFO_NAMETABLE, &table)
+    # an entry: the number in two bytes, most significant first, then the name and a NUL
+    table += index * size
+    number[0] = <uint32_t> table[0] << 8 | table[1]
+    name[0] = <const char*> table + 2
+    return True
+
+
 # --- for Python ------------------------------------------------------------------------------------------------------
 cdef str error_text(int error, size_t offset):
     cdef uint8_t text[256]
@@ -285,16 +300,13 @@ cdef class CompiledPattern:
     @property
     def names(self) -> dict[str, int]:
         """Named groups and their numbers."""
-        cdef uint32_t count = 0, size = 0, index
-        cdef const uint8_t* table = NULL
-        pcre2.pattern_info(self.regex.code, PCRE2_INFO_NAMECOUNT, &count)
-        pcre2.pattern_info(self.regex.code, PCRE2_INFO_NAMEENTRYSIZE, &size)
-        pcre2.pattern_info(self.regex.code, PCRE2_INFO_NAMETABLE, &table)
+        cdef const char* name
+        cdef uint32_t number
+        cdef uint32_t index = 0
         found = {}
-        for index in range(count):
-            # an entry: the number in two bytes, most significant first, then the name and a NUL
-            entry = PyBytes_FromStringAndSize(<const char*> table + index * size, size)
-            found[entry[2:].split(b"\0")[0].decode()] = entry[0] << 8 | entry[1]
+        while regex_group_name(self.regex, index, &name, &number):
+            found[name.decode()] = number
+            index += 1
         return dict(sorted(found.items(), key=lambda item: item[1]))
 
     @property

@@ -15,9 +15,10 @@ from native.plan cimport (
     request_method,
     request_query,
 )
-from native.router cimport MAX_CAPTURES
+from native.regex cimport Regex, regex_group_name
 from native.scratch cimport Scratch, scratch_begin
 from native.snapshot cimport (
+    NO_INDEX,
     PROTOCOL_GRPC,
     PROTOCOL_GRPCS,
     PROTOCOL_HTTP,
@@ -238,22 +239,36 @@ cdef void put_query(Sink* sink, Exchange* exchange) noexcept nogil:
     end(sink, b"}")
 
 
+cdef Text capture(Exchange* exchange, uint32_t group) noexcept nogil:
+    """What a group of the route's regular expression matched; empty: it took no part."""
+    cdef uint32_t start, stop
+    if group >= exchange.match.capture_count:
+        return text_of(b"", 0)
+    start = exchange.match.captures[2 * group]
+    stop = exchange.match.captures[2 * group + 1]
+    return text_of(exchange.path + start, stop - start) if start <= stop <= exchange.path_length else text_of(b"", 0)
+
+
 cdef void put_captures(Sink* sink, Exchange* exchange) noexcept nogil:
-    """What the groups of the route's regular expression matched, by number."""
-    cdef uint32_t group, start, stop
+    cdef Regex* regex = NULL
+    cdef const char* name
+    cdef uint32_t i, group
+    if exchange.route != NULL and exchange.match.capture_count and exchange.match.regex != NO_INDEX:
+        regex = exchange.configuration.router.regexes[exchange.match.regex]
     put_member(sink, b"uri_captures")
     begin(sink, b"{")
     put_member(sink, b"unnamed")
     begin(sink, b"[")
-    for group in range(1, min(<uint32_t> exchange.match.capture_count, <uint32_t> MAX_CAPTURES)):
+    for group in range(1, exchange.match.capture_count):
         separate(sink)
-        start = exchange.match.captures[2 * group]
-        stop = exchange.match.captures[2 * group + 1]
-        put_string(sink, text_of(exchange.path + start, stop - start) if start <= stop <= exchange.path_length
-                   else text_of(b"", 0))
+        put_string(sink, capture(exchange, group))
     end(sink, b"]")
     put_member(sink, b"named")
     begin(sink, b"{")
+    i = 0
+    while regex != NULL and regex_group_name(regex, i, &name, &group):
+        put_text_member(sink, name, capture(exchange, group))
+        i += 1
     end(sink, b"}")
     end(sink, b"}")
 

@@ -134,6 +134,7 @@ class Integer(Field):
     one_of: tuple[int, ...] = ()
     timestamp: bool = False
     """Seconds since the epoch."""
+    rule: ValueCheck | None = None
 
     kind = "integer"
 
@@ -142,7 +143,7 @@ class Integer(Field):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             return value, texts.EXPECTED_INTEGER
-        return value, _number_problem(self, value)
+        return value, _number_problem(self, value) or (self.rule(value) if self.rule else None)
 
 
 @dataclass(frozen=True)

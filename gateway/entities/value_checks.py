@@ -55,10 +55,10 @@ def control_character_problem(text: str) -> str | None:
 
 
 def status_problem(status: float) -> str | None:
-    """A status that an answer can have (RFC 9110 §15)."""
-    if 100 <= status <= 599 and status == int(status):
+    """A status that an answer can have; after an interim one (1xx) clients wait for another."""
+    if 200 <= status <= 599 and status == int(status):
         return None
-    return "expected an integer between 100 and 599"
+    return "expected an integer between 200 and 599"
 
 
 def url_problem(url: str) -> str | None:

@@ -20,8 +20,8 @@ from ._fields import NO_CONSUMER
 if TYPE_CHECKING:
     from gateway.entities.plugins import Plugin
 
-LOOKS_LIKE_PATTERN = re.compile(r"[^A-Za-z0-9.:/-]")
-"""What no plain origin has (Kong's rule): anything with it is a regular expression."""
+PLAIN = re.compile(r"[A-Za-z0-9.:/-]*|[a-z]+://\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
+"""What is no regular expression: Kong's rule, and hosts that are IPv6 addresses."""
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 NAME = Text("The name of a header.", rule=control_character_problem)
 
@@ -77,7 +77,7 @@ class CorsConfig(Record, frozen=True, kw_only=True):
 
 def _listed(origin: str) -> tuple[int, str] | None:
     """How a request's origin is compared with one that is configured; None: nothing matches it."""
-    if not LOOKS_LIKE_PATTERN.search(origin):
+    if PLAIN.fullmatch(origin):
         return OriginKind.PLAIN_ORIGIN, normalized(origin)[0]
     kind = OriginKind.ORIGIN_PATTERN if ":" in origin else OriginKind.HOST_PATTERN
     # The whole must match; workers compile it so that the beginning does.
@@ -91,7 +91,7 @@ def pack(config: CorsConfig, _plugin: Plugin) -> bytes:
     rule, origin = OriginRule.LISTED_ORIGINS, ""
     if not origins or origins == ["*"]:
         rule = OriginRule.ANY_ORIGIN
-    elif len(origins) == 1 and not LOOKS_LIKE_PATTERN.search(origins[0]):
+    elif len(origins) == 1 and PLAIN.fullmatch(origins[0]):
         rule, origin = OriginRule.ONE_ORIGIN, origins[0]
     return pack_config(
         rule=rule,

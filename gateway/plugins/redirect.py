@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from gateway.entities.fields import Boolean, Integer, Text
 from gateway.entities.record import Record
-from gateway.entities.value_checks import url_problem
+from gateway.entities.value_checks import status_problem, url_problem
 from gateway.plugins import PluginDefinition
 from native.steps import redirect
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class RedirectConfig(Record, frozen=True, kw_only=True):
     """Where to, and how."""
 
-    status_code: Annotated[int, Integer("The status of the answer.", required=True, between=(100, 599))] = 301
+    status_code: Annotated[
+        int, Integer("The status of the answer.", required=True, between=(100, 599), rule=status_problem)
+    ] = 301
     location: Annotated[str, Text("The URL to go to.", required=True, rule=url_problem)]
     keep_incoming_path: Annotated[bool | None, Boolean("Whether path and query of the request are kept.")] = (
         False

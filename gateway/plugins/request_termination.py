@@ -10,7 +10,7 @@ import orjson
 
 from gateway.entities.fields import Boolean, Integer, Text
 from gateway.entities.record import Record
-from gateway.entities.value_checks import control_character_problem, header_name_problem
+from gateway.entities.value_checks import control_character_problem, header_name_problem, status_problem
 from gateway.plugins import PluginDefinition
 from native.steps.request_termination import Termination, pack_config
 
@@ -51,7 +51,7 @@ WITH_CHARSET = frozenset(
 class RequestTerminationConfig(Record, frozen=True, kw_only=True):
     """The answer, and which requests get it."""
 
-    status_code: Annotated[int | None, Integer("The status.", between=(100, 599))] = 503
+    status_code: Annotated[int | None, Integer("The status.", between=(100, 599), rule=status_problem)] = 503
     message: Annotated[str | None, Text("The message, in the form of the gateway's own answers.")] = None
     content_type: Annotated[str | None, Text("The type of `body`.", rule=control_character_problem)] = None
     body: Annotated[str | None, Text("The body, instead of a message.")] = None

@@ -28,8 +28,6 @@ WAITING_FOR = {
     "oauth2": ("oauth2-untrusted",),
     "prometheus": ("prom-default", "prom-upstream"),
     "proxy-cache": ("pcache-config", "pcache-consumer", "pcache-routes", "pcache-ttl-storage", "pcache-ttl"),
-    "rate-limiting": (*("rl-cluster", "rl-consumer", "rl-credential", "rl-multi", "rl-options", "rl-path"),),
-    "response-ratelimiting": ("rrl-opts",),
     "hashing": ("lb-hash-cookie", "lb-hash-ip", "lb-hash-query-arg"),
     "passive health checks": ("lb-passive", "lb-passive-tcp"),
 }
@@ -72,6 +70,9 @@ DEVIATIONS = {
     ("plugin-errors-9", 2): "a template that cannot be read is refused (corrections.md, 13)",
     ("reqt-template-lua", 2): "a template that would fail with every request is refused (docs/transformers.md)",
     ("reqt-template-lua", 3): "the plugin was refused the step before",
+    **{
+        ("rl-options", number): "messages with quotes are valid JSON (corrections.md, 6)" for number in (4, 7)
+    },
     ("rest-json", 11): "bodies with a Content-Encoding stay as they are (corrections.md, 27)",
 }
 

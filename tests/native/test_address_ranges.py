@@ -18,7 +18,11 @@ def reference(ranges: list[str], address: str) -> bool:
         network = ipaddress.ip_network(text, strict=False)
         if client in network or (mapped is not None and mapped in network):
             return True
-        if network.version == 6 and network.prefixlen >= 96 and network.network_address.ipv4_mapped is not None:
+        if (
+            network.version == 6
+            and network.prefixlen >= 96
+            and network.network_address.ipv4_mapped is not None
+        ):
             inner = f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}"
             if (mapped or client) in ipaddress.ip_network(inner):
                 return True
@@ -28,7 +32,11 @@ def reference(ranges: list[str], address: str) -> bool:
 @pytest.mark.parametrize(
     ("ranges", "inside", "outside"),
     [
-        (["10.0.0.0/8"], ["10.0.0.0", "10.255.255.255", "::ffff:10.1.2.3"], ["9.255.255.255", "11.0.0.0", "::a00:1"]),
+        (
+            ["10.0.0.0/8"],
+            ["10.0.0.0", "10.255.255.255", "::ffff:10.1.2.3"],
+            ["9.255.255.255", "11.0.0.0", "::a00:1"],
+        ),
         (["127.0.0.1"], ["127.0.0.1"], ["127.0.0.0", "127.0.0.2", "::1"]),
         (["0.0.0.0/0"], ["0.0.0.0", "255.255.255.255", "::ffff:1.2.3.4"], ["::", "2001:db8::1"]),
         (["::/0"], ["::", "2001:db8::1", "::ffff:1.2.3.4"], ["1.2.3.4"]),
@@ -47,9 +55,11 @@ def test_what_is_inside_and_what_is_not(ranges, inside, outside):
     assert [address for address in outside if address in packed] == []
 
 
-@pytest.mark.parametrize("text", ["", "1.2.3", "1.2.3.4/33", "::/129", "1.2.3.4/", "1.2.3.4/-1", "1.2.3.4/8x", "a", "١/8"])
+@pytest.mark.parametrize(
+    "text", ["", "1.2.3", "1.2.3.4/33", "::/129", "1.2.3.4/", "1.2.3.4/-1", "1.2.3.4/8x", "a", "١/8"]
+)
 def test_what_is_no_range_is_refused(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"range|ascii"):
         AddressRanges([text])
 
 
@@ -82,8 +92,12 @@ def test_the_same_as_ipaddress(given_ranges, clients):
 
 def test_ten_thousand_ranges_of_each_family():
     chosen = random.Random(1)
-    many = [f"{ipaddress.IPv4Address(chosen.getrandbits(32))}/{chosen.randint(12, 32)}" for _ in range(10_000)]
-    many += [f"{ipaddress.IPv6Address(chosen.getrandbits(128))}/{chosen.randint(32, 128)}" for _ in range(10_000)]
+    many = [
+        f"{ipaddress.IPv4Address(chosen.getrandbits(32))}/{chosen.randint(12, 32)}" for _ in range(10_000)
+    ]
+    many += [
+        f"{ipaddress.IPv6Address(chosen.getrandbits(128))}/{chosen.randint(32, 128)}" for _ in range(10_000)
+    ]
     packed = AddressRanges(many)
     assert packed.size < 4_000_000
     networks = [ipaddress.ip_network(text, strict=False) for text in many]

@@ -76,7 +76,7 @@ def test_old_names_of_the_fields_of_redis() -> None:
         ({"minute": 5, "hour": 1}, "The limit for hour(1.0) cannot be lower than the limit for minute(5.0)"),
         ({"sync_rate": 0.5}, "sync_rate can only be used with the policy redis"),
         ({"burst": 5}, "burst can only be used with the algorithm token-bucket"),
-        ({"error_code": 99}, {"error_code": "expected an integer between 100 and 599"}),
+        ({"error_code": 99}, {"error_code": "expected an integer between 200 and 599"}),
     ],
 )
 def test_what_is_refused(config: dict[str, Any], errors: Any) -> None:
