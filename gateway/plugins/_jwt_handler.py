@@ -102,6 +102,7 @@ class JwtHandler:
         def conclude() -> bytes:
             if kept is None:
                 raise TokenError("Invalid signature")
+            rules.check_audience(token.claims)
             return verified(rules, token, rules.check(token.claims, now), 0, now + int(kept))
 
         return answered(conclude)

@@ -46,6 +46,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     maximum_expiration: float | None = 0
     jwks_uri: str | None = None
     jwks_cache_ttl: int | None = None
+    jwks_audiences: frozenset[str] | None = None
 
     @property
     def key_claim(self) -> str:
@@ -64,6 +65,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
             float(self.maximum_expiration or 0),
             self.jwks_uri,
             self.key_set_ttl if self.jwks_uri else None,
+            sorted(self.jwks_audiences or ()),
         )
         return hashlib.sha256(msgspec.json.encode(told)).digest()[:16]
 
@@ -104,6 +106,15 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
                 raise ClaimsError({"exp": "exceeds maximum allowed expiration"})
             begins = earliest if begins is None else max(begins, earliest)
         return Period(begins, expires)
+
+    def check_audience(self, claims: Mapping[str, Any]) -> None:
+        """Of a token that an issuer's key set vouches for. Raises ClaimsError."""
+        named = claims.get("aud")
+        audiences = named if isinstance(named, list) else [named]
+        if self.jwks_audiences and not any(
+            isinstance(audience, str) and audience in self.jwks_audiences for audience in audiences
+        ):
+            raise ClaimsError({"aud": "not for this audience"})
 
 
 def rules_of(config: Mapping[str, Any] | JwtConfig) -> Rules:

@@ -71,6 +71,15 @@ class JwtConfig(Record, frozen=True, kw_only=True):
             extension=True,
         ),
     ] = None
+    jwks_audiences: Annotated[
+        list[str] | None,
+        Set(
+            "One of these must be in `aud` of tokens that are verified with these keys; none: any.",
+            elements=Text("An audience."),
+            pieces=any_piece,
+            extension=True,
+        ),
+    ] = None
 
 
 def pack(config: JwtConfig, _: Plugin) -> bytes:

@@ -70,6 +70,8 @@ def test_create_checks_its_arguments() -> None:
             SharedState.create(limit)
     with pytest.raises(ValueError, match="negative"):
         SharedState.create(1, cache_bytes=-1)
+    with pytest.raises(ValueError, match="negative"):
+        SharedState.create(1, token_cache_bytes=-1)
     with pytest.raises(TypeError, match="create"):
         SharedState()
 

@@ -308,6 +308,8 @@ def test_rules_that_differ_have_other_digests() -> None:
         {"jwks_uri": "https://a.example/"},
         {"jwks_uri": "https://b.example/"},
         {"jwks_uri": "https://a.example/", "jwks_cache_ttl": 5},
+        {"jwks_uri": "https://a.example/", "jwks_audiences": ["a"]},
+        {"jwks_uri": "https://a.example/", "jwks_audiences": ["a", "b"]},
     ]
     assert len({rules_of(config).digest() for config in configs}) == len(configs)
 

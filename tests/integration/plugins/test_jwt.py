@@ -433,6 +433,20 @@ def test_consumers_of_a_key_set(plugged: Plugged, issuer: Issuer) -> None:
     assert_refused(answer, "No credentials found for given 'sub'")
 
 
+def test_audiences_of_a_key_set(plugged: Plugged, issuer: Issuer) -> None:
+    keys = pair("ES256")
+    issuer.keys = [keys.jwk(kid="a")]
+    configure(plugged, *ISSUED, jwks_uri=issuer.url, jwks_audiences=["here", "also here"])
+    for audience in ("here", ["there", "also here"]):
+        for _ in range(2):
+            assert plugged.request("/", of_issuer(keys, "a", aud=audience)).status == 200
+    for audience in ("there", [], ["her"], None, 1, {"here": 1}, [["here"]]):
+        answer = plugged.request("/", of_issuer(keys, "a", aud=audience))
+        assert_refused(answer, {"aud": "not for this audience"})
+    assert_refused(plugged.request("/", of_issuer(keys, "a")), {"aud": "not for this audience"})
+    assert_bob(plugged.request("/", bearer(good())))  # credentials are for here anyway
+
+
 def test_an_issuer_without_keys(plugged: Plugged, issuer: Issuer) -> None:
     issuer.status = "503 Service Unavailable"
     configure(plugged, *ISSUED, jwks_uri=issuer.url)
