@@ -68,7 +68,10 @@ DEVIATIONS = {
     ("plugin-errors-2", 2): "an id that is no UUID is what is wrong",
     ("plugin-errors-5", 2): "a status that no answer can have is refused (corrections.md, 13)",
     ("plugin-errors-9", 2): "a template that cannot be read is refused (corrections.md, 13)",
-    ("reqt-template-lua", 2): "a template that would fail with every request is refused (docs/transformers.md)",
+    (
+        "reqt-template-lua",
+        2,
+    ): "a template that would fail with every request is refused (docs/transformers.md)",
     ("reqt-template-lua", 3): "the plugin was refused the step before",
     **{
         ("rl-options", number): "messages with quotes are valid JSON (corrections.md, 6)" for number in (4, 7)
@@ -82,6 +85,7 @@ ON_FILE = {
         ("cred-by-key", number): "without a database, ttl is shown only where it is set"
         for number in (1, 2, 3, 5, 6, 24, 25)
     },
+    **{("rl-cluster", number): "the policy cluster needs a database" for number in range(2, 7)},
 }
 ON_SQLITE = {("special", 0): "GET / tells which database it is, and Kong knew no SQLite"}
 EXCUSED_ON = {"file": ON_FILE, "sqlite": ON_SQLITE}

@@ -18,12 +18,10 @@ from tests.support.gateway import Gateway
 pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance material in {MATERIAL}")
 
 # Whole scenarios whose configuration is refused because it has plugins that do not exist yet.
-WAITING_FOR_PLUGINS = {
-}
+WAITING_FOR_PLUGINS = {}
 
 # Single steps that wait, by number.
-WAITING_STEPS = {
-}
+WAITING_STEPS = {}
 
 
 def scenario_files() -> list[Path]:

@@ -21,6 +21,9 @@ PROXY_DEVIATIONS: dict[tuple[str, int], str] = {
     ("err-accept", 18): "Kong compares Accept with regard to case (corrections.md, 6)",
     ("raw", 24): "a head that is too large is 431",
     ("raw", 29): "bare LF in the head is refused",
+    ("reqt-template-lua", 2): "a template that can only fail is refused (docs/transformers.md)",
+    ("reqt-template-lua", 3): "the plugin was refused the step before",
+    ("rest-json", 11): "bodies with a Content-Encoding stay as they are (corrections.md, 27)",
     ("routing-hosts", 16): "Kong compares hosts with regard to case (corrections.md, 2)",
 }
 """(scenario, number of the step) -> why an answer through the proxy port differs"""
