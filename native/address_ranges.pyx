@@ -14,6 +14,7 @@ cdef extern from "<arpa/inet.h>" nogil:
 cdef const char* MAPPED_PREFIX = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
 cdef enum:
     MAPPED_LENGTH = 12           # bytes of ::ffff:0:0/96
+    MOST_DIGITS = 3              # of a prefix length
 
 
 # --- searching -------------------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ cdef object parse_range(str text):
     cdef uint8_t address[16]
     host, slash, given = text.partition("/")
     encoded = host.encode("ascii")
-    if slash and not (given.isascii() and given.isdigit() and len(given) <= 3):
+    if slash and not (given.isascii() and given.isdigit() and len(given) <= MOST_DIGITS):
         raise ValueError(f"not a range of addresses: {text}")
     cdef int size = 0
     if inet_pton(AF_INET, encoded, address) == 1:

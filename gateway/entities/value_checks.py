@@ -148,8 +148,8 @@ def address_range_problem(text: str) -> str | None:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
         return f"invalid ip or cidr range: '{text}'"
-    # Only prefix lengths: not the netmask form, which the ipaddress module reads too.
-    if "/" in text and not text.rpartition("/")[2].isdecimal():
+    # Neither netmasks nor zones of IPv6, which the ipaddress module reads too: only prefix lengths, up to 128.
+    if "%" in text or ("/" in text and not re.fullmatch("[0-9]{1,3}", text.rpartition("/")[2])):
         return f"invalid ip or cidr range: '{text}'"
     return None
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gateway.entities.value_checks import address_range_problem
 from native.address_ranges import AddressRanges
 
 
@@ -80,7 +81,7 @@ ranges = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 @given(given_ranges=st.lists(ranges, max_size=12), clients=st.lists(ipv4 | ipv6, min_size=1, max_size=8))
 @example(given_ranges=["0.0.0.0/0", "::/0"], clients=["::ffff:0.0.0.0", "::"])
 def test_the_same_as_ipaddress(given_ranges, clients):
@@ -88,6 +89,18 @@ def test_the_same_as_ipaddress(given_ranges, clients):
     edges = [str(ipaddress.ip_network(one, strict=False)[place]) for one in given_ranges for place in (0, -1)]
     for client in clients + edges:
         assert (client in packed) == reference(given_ranges, client), client
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.text("0123456789abcdef:./%", max_size=24) | ranges.map(lambda text: text.replace("/", "/00")))
+@example("fe80::1%eth0")
+@example("fe80::1%1/64")
+@example("1.2.3.4/00000000000000000000000000000008")
+@example("1.2.3.4/255.255.255.0")
+@example("01.2.3.4")
+def test_what_may_be_configured_can_be_packed(text):
+    if address_range_problem(text) is None:
+        AddressRanges([text])
 
 
 def test_ten_thousand_ranges_of_each_family():
@@ -103,6 +116,8 @@ def test_ten_thousand_ranges_of_each_family():
     networks = [ipaddress.ip_network(text, strict=False) for text in many]
     assert all(str(network[chosen.randint(0, 3) % network.num_addresses]) in packed for network in networks)
     ipv4_networks = [network for network in networks if network.version == 4]
+    edges = [(int(network[0]), int(network[-1])) for network in ipv4_networks]
     for _ in range(200):
-        client = ipaddress.IPv4Address(chosen.getrandbits(32))
-        assert (str(client) in packed) == any(client in network for network in ipv4_networks)
+        client = chosen.getrandbits(32)
+        expected = any(first <= client <= last for first, last in edges)
+        assert (str(ipaddress.IPv4Address(client)) in packed) == expected

@@ -99,7 +99,9 @@ def test_ten_thousand_ranges(behind_proxy: Plugged) -> None:
         for _ in range(10_000)
     ]
     behind_proxy.configure(plugin("ip-restriction", deny=[str(network) for network in networks]))
-    clients = [str(chosen.choice(networks)[-1]) for _ in range(50)]
-    clients += [str(ipaddress.IPv4Address(chosen.getrandbits(32))) for _ in range(50)]
-    denied = [any(ipaddress.ip_address(client) in network for network in networks) for client in clients]
+    clients = [str(chosen.choice(networks)[-1]) for _ in range(30)]
+    clients += [str(ipaddress.IPv4Address(chosen.getrandbits(32))) for _ in range(30)]
+    edges = [(int(network[0]), int(network[-1])) for network in networks]
+    numbers = [int(ipaddress.IPv4Address(client)) for client in clients]
+    denied = [any(first <= number <= last for first, last in edges) for number in numbers]
     assert statuses(behind_proxy, *clients) == [403 if one else 200 for one in denied]
