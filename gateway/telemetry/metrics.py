@@ -65,8 +65,9 @@ LEGACY_LATENCY = Metric(
     "histogram",
     "Milliseconds until the upstream was asked (kong), that it took (upstream), and of the request (request)",
     (*_ROUTE, "type"),
+    LATENCY_BOUNDS_MS,
 )
-"""each type with the bounds that its metric of Kong 3 has"""
+"""but for the type `kong`, which has the bounds of KONG_LATENCY"""
 
 # --- per target -----------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ def test_defaults():
         "lingering_timeout_ms": 5_000,
         "max_request_line": 8192,
         "max_request_head": 32768,
+        "plugin_body_limit": 1 << 20,
         "trusted_all": 0,
         "real_ip_header": "X-Real-IP",
         "real_ip_kind": RealIpHeader.REAL_IP_HEADER_NAMED,
@@ -47,6 +48,7 @@ def test_defaults():
         "access_log": 1,
         "log_level": 2,
         "allow_debug_header": 0,
+        "has_debug_token": 0,
     }
 
 
@@ -63,6 +65,7 @@ def test_given_values():
         proxy_access_log="off",
         log_level="emerg",
         allow_debug_header="on",
+        debug_token="of-a-test",  # noqa: S106
     )["settings"]
     assert settings["client_max_body_size"] == 1 << 30
     assert settings["keepalive_timeout_ms"] == 0
@@ -73,6 +76,7 @@ def test_given_values():
     assert settings["error_default_type"] == ErrorType.ERROR_GRPC
     assert settings["access_log"] == 0
     assert settings["log_level"] == 5
+    assert settings["has_debug_token"] == 1
     assert settings["allow_debug_header"] == 1
 
 
