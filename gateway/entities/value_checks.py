@@ -148,7 +148,7 @@ def address_range_problem(text: str) -> str | None:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
         return f"invalid ip or cidr range: '{text}'"
-    # Neither netmasks nor zones of IPv6, which the ipaddress module reads too: only prefix lengths, up to 128.
+    # Neither netmasks nor zones of IPv6, which the ipaddress module reads, too: only prefix lengths.
     if "%" in text or ("/" in text and not re.fullmatch("[0-9]{1,3}", text.rpartition("/")[2])):
         return f"invalid ip or cidr range: '{text}'"
     return None
