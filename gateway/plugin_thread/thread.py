@@ -74,18 +74,25 @@ class PluginThread:
 
     def start(self) -> None:
         """Begin to work. Main thread, with signals blocked."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="plugins", daemon=True)
-            self._thread.start()
+        if self._thread is not None:
+            return
+        self._loop = uvloop.new_event_loop()
+        context = WorkerContext(self._settings, self._shared, self._log, self._worker, self._loop)
+        self._runner = Runner(self._queue, context)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._loop, self._runner), name="plugins", daemon=True
+        )
+        self._thread.start()
 
     def end(self) -> bool:
         """Do what there is to do, each job within its deadline, close the handlers and end. False: it
         hangs."""
         if self._thread is None:
             return True
-        loop, runner = self._loop, self._runner
-        if loop is not None and runner is not None and self._thread.is_alive():
-            loop.call_soon_threadsafe(runner.begin_end)
+        assert self._loop is not None
+        assert self._runner is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._runner.begin_end)
         self._thread.join(END_PATIENCE + 1)
         return not self._thread.is_alive()
 
@@ -105,21 +112,19 @@ class PluginThread:
             f" (it must await what takes time), now {place_of(frame)}"
         )
 
-    def _run(self) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop, runner: Runner) -> None:
         set_name(self._name)
         here = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, here, os.getpriority(os.PRIO_PROCESS, here) + NICENESS)
-        loop = uvloop.new_event_loop()
-        context = WorkerContext(self._settings, self._shared, self._log, self._worker, loop)
-        self._runner = Runner(self._queue, context)
-        self._loop = loop
-        try:
-            asyncio.set_event_loop(loop)
-            loop.run_until_complete(self._runner.run())
-        except Exception as error:
-            self._log.crit(f"the plugin thread ended: {problem_of(error)}")
-        finally:
-            loop.close()
+        asyncio.set_event_loop(loop)
+        work = loop.create_task(runner.run())
+        while not work.done():
+            try:
+                loop.run_until_complete(work)
+            except BaseException as error:
+                # Of a task that a plugin has begun: SystemExit and its like leave the loop, which goes on.
+                self._log.error(f"on the plugin thread: {problem_of(error)}")
+        loop.close()
 
 
 class Runner:
@@ -166,7 +171,7 @@ class Runner:
                 job.finish(result)
             elif result is not None:
                 self._go_on(job, result)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             self._fail(job, error)
         self.current = None
 
@@ -183,7 +188,7 @@ class Runner:
             job.finish(await work)
         except asyncio.CancelledError:
             job.fail()
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             self._fail(job, error)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
