@@ -64,10 +64,17 @@ class Plugged:
     def __init__(self, gateway: Gateway, upstream: Upstream) -> None:
         self.gateway = gateway
         self.behind = upstream
+        self.document: dict[str, Any] | None = None
 
     def configure(self, *plugins: dict[str, Any], **entities: Any) -> None:
         """`plugins` of the service; `entities` beside it, such as consumers."""
-        self.gateway.configure({**one_service(self.behind.port, plugins=list(plugins)), **entities})
+        self.document = {**one_service(self.behind.port, plugins=list(plugins)), **entities}
+        self.gateway.configure(self.document)
+
+    def ensure(self, *plugins: dict[str, Any], **entities: Any) -> None:
+        """The same, when it is not so already."""
+        if self.document != {**one_service(self.behind.port, plugins=list(plugins)), **entities}:
+            self.configure(*plugins, **entities)
 
     def request(self, target: str = "/", *fields: str, method: str = "GET", body: bytes = b"") -> Answer:
         """One request on a connection of its own. `fields`: "Name: value"."""
