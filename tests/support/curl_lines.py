@@ -1,6 +1,7 @@
 """curl command lines, read from a text and sent without curl.
 
-Only what such lines use: -i, -X METHOD, -d/--data, -H/--header, one URL. A test machine need not have curl.
+Only what such lines use: -i, -X METHOD, -d/--data, -H/--header, one URL, and of the shell `$(uuidgen)`. A
+test machine need not have curl.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import shlex
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +31,7 @@ class CurlLine:
     def parse(cls, text: str) -> CurlLine:
         """Read a line that begins with `curl`; raises ValueError for an option that is not known here."""
         line = cls(text)
-        words = iter(shlex.split(text)[1:])
+        words = iter(shlex.split(text.replace("$(uuidgen)", str(uuid.uuid4())))[1:])
         for word in words:
             match word:
                 case "-i":
