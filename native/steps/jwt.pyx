@@ -67,6 +67,7 @@ from native.steps.authentication cimport (
     authenticate_anonymous,
     current_credential,
     demand_credential,
+    hide_from_logs,
 )
 from native.text cimport put
 from native.token_cache cimport (
@@ -289,6 +290,13 @@ cdef bint find_in_query(Exchange* exchange, const JwtConfig* config, Found* foun
     return True
 
 
+cdef void hide_tokens_from_logs(Exchange* exchange, const JwtConfig* config) noexcept nogil:
+    cdef uint32_t i
+    if exchange.request.query_length:
+        for i in range(config.query_count):
+            hide_from_logs(exchange, packed_name(config, config.query_names, i))
+
+
 # --- who it is -------------------------------------------------------------------------------------------------------
 # What a name leads to.
 ctypedef struct Resolution:
@@ -403,6 +411,7 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
         return STEP_CONTINUE
     if already_authenticated(exchange, config.anonymous.length != 0):
         return STEP_CONTINUE
+    hide_tokens_from_logs(exchange, config)
     memset(&found, 0, sizeof(found))
     find_in_headers(exchange, config, &found)
     find_in_cookies(exchange, config, &found)
@@ -531,7 +540,12 @@ cdef int resume(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     return respond_message(exchange, 503, b"The keys of the token's issuer are not available")
 
 
+cdef void log(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
+    hide_tokens_from_logs(exchange, <const JwtConfig*> step_config(exchange, plugin))
+
+
 cdef StepFunctions functions
 functions.access = access
 functions.resume = resume
+functions.log = log
 register_step("jwt", functions)
