@@ -13,7 +13,7 @@ RUN python3 -m venv /opt/sluicegate \
 
 FROM debian:12-slim
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 libpcre2-8-0 ca-certificates \
+    && apt-get install --yes --no-install-recommends python3 libpcre2-8-0 libssl3 ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --home-dir /var/lib/gateway --create-home gateway
 COPY --from=build /opt/sluicegate /opt/sluicegate
