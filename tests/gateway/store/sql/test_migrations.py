@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from gateway.store.sql.tables import METADATA
 from tests.support.databases import fresh_database, settings_of, shared_server
 from tests.support.nodes import Place, add, consumer, done, names
 
-BASE = (migrations_module.VERSIONS / "001_base.py").read_text()
+KNOWN = [revision.name for revision in REVISIONS]
 SCRIPT = """
 import sqlalchemy as sa
 from alembic import op
@@ -72,16 +73,16 @@ def test_life_of_a_database(empty: Place) -> None:
     assert code == 0
     assert text.startswith("Bootstrapping database...\nmigrating core on ")
     assert text.endswith("Database is up-to-date\n")
-    assert "core migrated up to: 001_base (executed)\n" in text
+    assert f"core migrated up to: {KNOWN[-1]} (executed)\n" in text
     assert run(empty, "bootstrap") == (0, "Database already bootstrapped\n")
     done(empty.store().transact([add(consumer("anna"))]))
 
-    assert run(empty, "list") == (0, "Executed migrations:\ncore: 001_base\n")
+    assert run(empty, "list") == (0, f"Executed migrations:\ncore: {', '.join(KNOWN)}\n")
     code, text = run(empty, "status")
     assert code == 0
-    assert json.loads(text)["executed_migrations"] == ["001_base"]
+    assert json.loads(text)["executed_migrations"] == KNOWN
     assert run(empty, "up") == (0, "Database is already up-to-date\n")
-    assert run(empty, "up", "--force") == (0, "1 executed again\n")
+    assert run(empty, "up", "--force") == (0, f"{len(KNOWN)} executed again\n")
     assert run(empty, "finish") == (0, "No pending migrations to finish\n")
     assert names(empty.store()) == {"anna"}
 
@@ -142,8 +143,9 @@ class Later:
 
     def __init__(self, place: Place, directory: Path, revisions: Sequence[Revision]) -> None:
         directory.mkdir(exist_ok=True)
-        (directory / "001_base.py").write_text(BASE)
-        before = "001_base"
+        for name in KNOWN:
+            shutil.copy(migrations_module.VERSIONS / f"{name}.py", directory)
+        before = KNOWN[-1]
         for revision in revisions:
             text = SCRIPT.format(name=revision.name, before=before, table=f"made_by_{revision.name}")
             (directory / f"{revision.name}.py").write_text(text)
@@ -163,9 +165,9 @@ class Later:
 
 
 LATER = (
-    Revision("002_wider", Phase.UP),
-    Revision("003_cleaner", Phase.FINISH),
-    Revision("004_other", Phase.UP),
+    Revision("902_wider", Phase.UP),
+    Revision("903_cleaner", Phase.FINISH),
+    Revision("904_other", Phase.UP),
 )
 
 
@@ -174,24 +176,24 @@ def test_up_and_finish(place: Place, tmp_path: Path, capsys: pytest.CaptureFixtu
     later = Later(place, tmp_path / "versions", LATER)
     assert later.run("list") == 5
     text = capsys.readouterr().out
-    assert "New migrations available:\ncore: 002_wider, 003_cleaner, 004_other\n" in text
+    assert "New migrations available:\ncore: 902_wider, 903_cleaner, 904_other\n" in text
     assert "Run 'gateway migrations up' to proceed" in text
 
     assert later.run("up") == 0
     text = capsys.readouterr().out
-    assert "core migrated up to: 002_wider (pending)" in text
+    assert "core migrated up to: 902_wider (pending)" in text
     assert "Database has pending migrations; run 'gateway migrations finish' when ready" in text
     assert later.run("status") == 4
     found = json.loads(capsys.readouterr().out)
     assert (found["executed_migrations"], found["pending_migrations"], found["new_migrations"]) == (
-        ["001_base", "002_wider"],
-        ["003_cleaner"],
-        ["004_other"],
+        [*KNOWN, "902_wider"],
+        ["903_cleaner"],
+        ["904_other"],
     )
     with pytest.raises(StoreError, match="Database has pending migrations; run 'gateway migrations finish'"):
         later.run("up")
     assert later.run("up", force=True) == 0
-    assert "2 executed again" in capsys.readouterr().out
+    assert f"{len(KNOWN) + 1} executed again" in capsys.readouterr().out
 
     assert later.run("finish") == 0
     assert "New migrations available; run 'gateway migrations up' to proceed" in capsys.readouterr().out
@@ -206,14 +208,14 @@ def test_up_and_finish(place: Place, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_failed_script_leaves_nothing(place: Place, tmp_path: Path) -> None:
     later = Later(place, tmp_path / "versions", LATER)
-    script = tmp_path / "versions" / "002_wider.py"
+    script = tmp_path / "versions" / "902_wider.py"
     script.write_text(script.read_text() + "    raise RuntimeError('no')\n")
     with pytest.raises(RuntimeError):
         later.run("up")
     database = place.database()
     with database.reading() as connection:
-        assert "made_by_002_wider" not in inspect(connection).get_table_names()
-        assert Migrations(database).state(connection).executed == ("001_base",)
+        assert "made_by_902_wider" not in inspect(connection).get_table_names()
+        assert Migrations(database).state(connection).executed == tuple(KNOWN)
     database.close()
     place.store()
 
