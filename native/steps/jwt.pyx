@@ -22,13 +22,12 @@ credential that is taken for another one.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memcpy, memset
 
-from native.arguments cimport Argument, Arguments, arguments_begin, arguments_find, arguments_parse
+from native.bearer_tokens cimport FoundToken, TokenPlaces, find_tokens, hide_tokens, pack_places
 from native.connection cimport Exchange, Job
-from native.fields cimport Head, Text, find_field, same_text, text_of
+from native.fields cimport Text, text_of
 from native.hashing cimport xxh64
-from native.headers cimport same_name
 from native.http1 cimport METHOD_OPTIONS
 from native.identities cimport (
     CONSUMER_CUSTOM_ID,
@@ -50,15 +49,11 @@ from native.plan cimport (
     STEP_CONTINUE,
     STEP_FAIL,
     StepFunctions,
-    exchange_memory,
     register_step,
-    request_head,
-    request_query,
     respond_body,
     respond_message,
     step_config,
 )
-from native.scratch cimport Scratch, scratch_begin
 from native.shm cimport ControlWords
 from native.snapshot cimport PluginRecord
 from native.steps.authentication cimport (
@@ -67,7 +62,6 @@ from native.steps.authentication cimport (
     authenticate_anonymous,
     current_credential,
     demand_credential,
-    hide_from_logs,
 )
 from native.text cimport put
 from native.token_cache cimport (
@@ -98,9 +92,7 @@ cpdef enum JwtOutcome:
 
 ctypedef struct JwtConfig:
     uint64_t rules[2]            # hash of all that decides whether a token is good
-    uint32_t header_names, header_count      # PackedText
-    uint32_t query_names, query_count
-    uint32_t cookie_names, cookie_count
+    TokenPlaces places
     PackedText anonymous
     PackedText challenge         # WWW-Authenticate for requests without a token
     PackedText challenge_invalid     # with one that is refused
@@ -119,12 +111,7 @@ def pack_config(*, bytes rules, list header_names, list query_names, list cookie
     memset(&config, 0, sizeof(config))
     memcpy(config.rules, digest, sizeof(config.rules))
     packer = Packer(sizeof(JwtConfig))
-    config.header_names = pack_names(packer, header_names)
-    config.header_count = <uint32_t> len(header_names)
-    config.query_names = pack_names(packer, query_names)
-    config.query_count = <uint32_t> len(query_names)
-    config.cookie_names = pack_names(packer, cookie_names)
-    config.cookie_count = <uint32_t> len(cookie_names)
+    config.places = pack_places(packer, header_names, query_names, cookie_names)
     config.anonymous = packer.text(anonymous)
     config.challenge = packer.text(challenge)
     config.challenge_invalid = packer.text(challenge_invalid)
@@ -132,169 +119,6 @@ def pack_config(*, bytes rules, list header_names, list query_names, list cookie
     config.run_on_preflight = run_on_preflight
     config.key_set = key_set
     return packer.finish(&config)
-
-
-cdef uint32_t pack_names(Packer packer, list names) except 0:
-    cdef PackedText place
-    cdef bytearray places = bytearray()
-    for name in names:
-        place = packer.text(name)
-        places += (<char*> &place)[:sizeof(place)]
-    return packer.array(bytes(places))
-
-
-cdef inline Text packed_name(const JwtConfig* config, uint32_t names, uint32_t index) noexcept nogil:
-    return packed_text(config, (<const PackedText*> (<const uint8_t*> config + names))[index])
-
-
-# --- where tokens are ------------------------------------------------------------------------------------------------
-# What was found: all places are looked at, and must agree.
-ctypedef struct Found:
-    Text token
-    uint32_t distinct            # 0: none; more than 1: which one was meant?
-    uint8_t bare                 # an argument without "=": no text
-
-
-cdef void note_token(Found* found, Text token) noexcept nogil:
-    if token.length == 0:
-        return
-    if found.distinct == 0:
-        found.token = token
-        found.distinct = 1
-    elif found.bare or not same_text(found.token, token):
-        found.distinct = 2
-
-
-cdef void note_bare(Found* found) noexcept nogil:
-    if found.distinct == 0:
-        found.distinct = 1
-        found.bare = 1
-    elif not found.bare:
-        found.distinct = 2
-
-
-cdef Text bearer_token(Text value) noexcept nogil:
-    """What follows "Bearer "; empty: something else."""
-    cdef uint32_t start = 6
-    if value.length <= start or (value.data[0] | 0x20) != 98 or not same_name(value.data + 1, b"earer", 5):
-        return text_of(b"", 0)
-    while start < value.length and (value.data[start] == 32 or value.data[start] == 9):
-        start += 1
-    if start == 6:
-        return text_of(b"", 0)
-    return text_of(value.data + start, value.length - start)
-
-
-cdef void find_in_headers(Exchange* exchange, const JwtConfig* config, Found* found) noexcept nogil:
-    """The first field of each name."""
-    cdef Head head = request_head(exchange)
-    cdef Text name, value
-    cdef uint32_t i
-    for i in range(config.header_count):
-        name = packed_name(config, config.header_names, i)
-        if find_field(&head, <const char*> name.data, name.length, 0, &value):
-            note_token(found, bearer_token(value))
-
-
-cdef bint find_cookie(Text line, Text name, Text* value) noexcept nogil:
-    """The first cookie of that name in a Cookie field (RFC 6265 §4.2.1)."""
-    cdef uint32_t start = 0
-    cdef uint32_t end
-    while start < line.length:
-        if line.data[start] == 32 or line.data[start] == 59:
-            start += 1
-            continue
-        end = start
-        while end < line.length and line.data[end] != 59:
-            end += 1
-        if end - start > name.length and line.data[start + name.length] == 61 \
-                and same_name(line.data + start, name.data, name.length):
-            value[0] = text_of(line.data + start + name.length + 1, end - start - name.length - 1)
-            return True
-        start = end
-    return False
-
-
-cdef void find_in_cookies(Exchange* exchange, const JwtConfig* config, Found* found) noexcept nogil:
-    cdef Head head = request_head(exchange)
-    cdef Text name, line, value
-    cdef uint32_t i, nth
-    for i in range(config.cookie_count):
-        name = packed_name(config, config.cookie_names, i)
-        nth = 0
-        while find_field(&head, b"Cookie", 6, nth, &line):
-            if find_cookie(line, name, &value):
-                note_token(found, value)
-                break
-            nth += 1
-
-
-cdef inline bint may_be_named(Text argument, Text name) noexcept nogil:
-    """Whether an argument as it is written may have this name."""
-    cdef uint32_t i
-    for i in range(argument.length):
-        if argument.data[i] == 37 or argument.data[i] == 43:     # "%" and "+": not as it is written
-            return True
-        if argument.data[i] == 61:
-            break
-        if i >= name.length or argument.data[i] != name.data[i]:
-            return False
-    else:
-        i = argument.length
-    return i == name.length
-
-
-cdef bint find_in_query(Exchange* exchange, const JwtConfig* config, Found* found) noexcept nogil:
-    """False: memory is out."""
-    cdef Text query = request_query(exchange)
-    cdef uint8_t* memory = NULL
-    cdef uint32_t size = 0
-    cdef uint32_t kept = 0
-    cdef uint32_t start = 0
-    cdef const uint8_t* ampersand
-    cdef const Argument* argument
-    cdef Arguments arguments
-    cdef Scratch scratch
-    cdef Text written, name
-    cdef uint32_t i
-    while start < query.length and found.distinct < 2:
-        ampersand = <const uint8_t*> memchr(query.data + start, 38, query.length - start)
-        written = text_of(query.data + start, query.length - start)
-        if ampersand != NULL:
-            written.length = <uint32_t> (ampersand - written.data)
-        start += written.length + 1
-        for i in range(config.query_count):
-            name = packed_name(config, config.query_names, i)
-            if not may_be_named(written, name):
-                continue
-            if memory == NULL:
-                # one argument decoded takes its own length and a list; two are held at a time
-                size = 2 * query.length + 4096
-                memory = exchange_memory(exchange, size)
-                if memory == NULL:
-                    return False
-            scratch_begin(&scratch, memory + kept, size - kept)
-            arguments_begin(&arguments, &scratch)
-            arguments_parse(&arguments, written)
-            argument = arguments_find(&arguments, name, 0)
-            if arguments.overflow:
-                return False
-            if argument == NULL:
-                continue
-            if argument.bare:
-                note_bare(found)
-            else:
-                note_token(found, argument.value)
-                if found.token.data == argument.value.data:      # the first one: it stays
-                    kept = scratch.used
-    return True
-
-
-cdef void hide_tokens_from_logs(Exchange* exchange, const JwtConfig* config) noexcept nogil:
-    cdef uint32_t i
-    if exchange.request.query_length:
-        for i in range(config.query_count):
-            hide_from_logs(exchange, packed_name(config, config.query_names, i))
 
 
 # --- who it is -------------------------------------------------------------------------------------------------------
@@ -406,16 +230,13 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     cdef const CredentialRecord* credential
     cdef const ConsumerRecord* consumer
     cdef TokenFacts facts
-    cdef Found found
+    cdef FoundToken found
     if exchange.request.method == METHOD_OPTIONS and not config.run_on_preflight:
         return STEP_CONTINUE
     if already_authenticated(exchange, config.anonymous.length != 0):
         return STEP_CONTINUE
-    hide_tokens_from_logs(exchange, config)
-    memset(&found, 0, sizeof(found))
-    find_in_headers(exchange, config, &found)
-    find_in_cookies(exchange, config, &found)
-    if not find_in_query(exchange, config, &found):
+    hide_tokens(exchange, config, &config.places)
+    if not find_tokens(exchange, config, &config.places, &found):
         return STEP_FAIL
     if found.distinct == 0:
         return refuse_with(exchange, config, text_of(b"", 0))
@@ -541,7 +362,8 @@ cdef int resume(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
 
 
 cdef void log(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
-    hide_tokens_from_logs(exchange, <const JwtConfig*> step_config(exchange, plugin))
+    cdef const JwtConfig* config = <const JwtConfig*> step_config(exchange, plugin)
+    hide_tokens(exchange, config, &config.places)
 
 
 cdef StepFunctions functions
