@@ -6,11 +6,15 @@ and are not stored; those that Kong has are shown beside it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from gateway.entities.fields import Errors
 from gateway.entities.record import Record
+
+log = logging.getLogger(__name__)
 
 
 def expanded(record: type[Record], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +27,8 @@ def expanded(record: type[Record], values: Mapping[str, Any]) -> dict[str, Any]:
         if name not in found or _problem(record, name, found) is not None:
             continue
         value = found.pop(name)
+        if value is not None:
+            _warn(record, name)
         *outer, last = field.stands_for[0].split(".")
         place = found
         for part in outer:
@@ -51,6 +57,14 @@ def with_shorthands(record: type[Record], form: Mapping[str, Any]) -> dict[str, 
         if field.removed_in
     }
     return {**form, **shown}
+
+
+@cache
+def _warn(record: type[Record], name: str) -> None:
+    """Once in the life of a process: a file may have thousands, and is read again and again."""
+    plugin = record.__module__.rpartition(".")[2].replace("_", "-")
+    path = record.shorthands[name].stands_for[0]
+    log.warning("%s: config.%s is deprecated, please use config.%s instead", plugin, name, path)
 
 
 def _problem(record: type[Record], name: str, values: Mapping[str, Any]) -> Errors | None:

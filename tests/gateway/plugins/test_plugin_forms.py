@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from gateway.admin.forms import form_values
+from gateway.entities import shorthands
+from gateway.entities.fields import Map, Text
+from gateway.entities.masking import MASK, hide_secrets
 from gateway.entities.plugins import Plugin
-from gateway.entities.record import check_entity
+from gateway.entities.record import Record, check_entity
+from gateway.plugins import AVAILABLE, PluginDefinition
+from gateway.plugins._node import tell_database
 
 
 def config_of(name: str, *pairs: tuple[str, str]) -> Any:
@@ -43,11 +48,16 @@ def test_commas_separate_elements(plugin: str, field: str, text: str, elements: 
     assert config_of(plugin, (field, text))[field] == elements
 
 
-def test_old_names_of_lists_of_addresses() -> None:
+def test_old_names_of_lists_of_addresses(caplog: pytest.LogCaptureFixture) -> None:
+    shorthands._warn.cache_clear()
     config = config_of("ip-restriction", ("whitelist", "192.168.1.0/24, 10.0.0.1"), ("blacklist", "::1"))
     assert config["allow"] == ["192.168.1.0/24", "10.0.0.1"]
     assert config["deny"] == ["::1"]
     assert "whitelist" not in config
+    assert caplog.messages == [
+        f"ip-restriction: config.{old} is deprecated, please use config.{new} instead"
+        for old, new in (("whitelist", "allow"), ("blacklist", "deny"))
+    ]
 
 
 def test_old_names_of_the_fields_of_redis() -> None:
@@ -90,3 +100,40 @@ def test_limits_are_stacked_under_a_name() -> None:
     assert errors["instance_name"] == "required field missing"
     _, errors = check_entity(Plugin, {**values, "instance_name": "service-wide"})
     assert not errors
+
+
+@pytest.mark.parametrize("plugin", ["rate-limiting", "response-ratelimiting"])
+def test_counting_in_the_database_needs_one(plugin: str) -> None:
+    limits = {"minute": 1} if plugin == "rate-limiting" else {"limits": {"sms": {"minute": 1}}}
+    values = {"name": plugin, "config": {**limits, "policy": "cluster"}}
+    assert not check_entity(Plugin, values)[1]
+    tell_database("off")
+    try:
+        assert check_entity(Plugin, values)[1]["config"] == {"policy": "expected one of: local, redis"}
+    finally:
+        tell_database("sqlite")
+
+
+def test_passwords_of_redis_are_masked_under_both_names() -> None:
+    redis = {"password": "p", "host": "h", "sentinel_password": "s"}
+    assert hide_secrets({"config": {"redis_password": "p", "redis": redis, "redis_host": "h"}}) == {
+        "config": {
+            "redis_password": MASK,
+            "redis": {"password": MASK, "host": "h", "sentinel_password": MASK},
+            "redis_host": "h",
+        }
+    }
+
+
+class Headers(Record, frozen=True, kw_only=True):
+    """A configuration with secrets under names that anybody may choose."""
+
+    sent_headers: Annotated[
+        dict[str, str] | None, Map("Headers.", keys=Text("A name."), values=Text("A value.", encrypted=True))
+    ] = None
+
+
+def test_secrets_in_maps_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AVAILABLE, "sender", PluginDefinition("sender", Headers))
+    shown = hide_secrets({"sent_headers": {"x-token": "t"}, "headers": {"x-token": "t"}})
+    assert shown == {"sent_headers": {"x-token": MASK}, "headers": {"x-token": "t"}}

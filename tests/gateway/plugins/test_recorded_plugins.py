@@ -22,6 +22,7 @@ SOMEBODY = "5b8f0ef4-2b1f-4d1c-9a8e-0c0e1f2a3b4c"
 DEVIATIONS = {
     ("plugin-errors-2", 2): "a route's id that is no UUID is the id that is wrong",
     ("plugin-errors-5", 2): "a status that no answer can have is refused",
+    ("plugin-errors-9", 2): "a template that cannot be read is refused",
     ("form-plugins", 10): "a text with commas may be several elements",
     ("form-plugins", 11): "a text with commas may be several elements",
 }

@@ -9,6 +9,7 @@ import hashlib
 from gateway.entities.plugins import Plugin
 from gateway.entities.record import to_kong
 from gateway.plugins._limits import PERIODS
+from gateway.store import load_declarative_document
 from gateway.store.draft import Draft
 from tests.support.writes import create, reference, refused, replace, update
 
@@ -60,6 +61,34 @@ def test_a_plugin_fits_where_it_is_put(draft: Draft) -> None:
         "protocols": "must match the protocols of at least one route pointing to this Plugin's service"
     }
     assert update(draft, plugin, protocols=["http", "grpc"]).protocols == ["http", "grpc"]
+
+
+def test_stacked_limits_hold_beside_others(draft: Draft) -> None:
+    service = create(draft, "services", name="s", host="h")
+    scope = {"service": reference(service), "name": "rate-limiting"}
+    create(draft, "plugins", config={"minute": 1}, **scope)
+    stacked = {"config": {"minute": 2, "stacked": True}, **scope}
+    assert "config.stacked" in refused(draft, create, "plugins", **stacked)["message"]
+    first = create(draft, "plugins", instance_name="a", **stacked)
+    second = create(draft, "plugins", instance_name="b", **stacked)
+    answer = refused(draft, create, "plugins", instance_name="b", **stacked)
+    assert answer["fields"] == {"instance_name": "b"}
+    # The place of the normal one is taken.
+    answer = refused(draft, update, second, config={"stacked": False})
+    assert answer["fields"]["service"] == {"id": service.id}
+    assert update(draft, first, config={"minute": 3}).config["stacked"] is True
+
+
+def test_stacked_limits_in_a_file() -> None:
+    limits = [
+        {"name": "rate-limiting", "config": {"minute": 5}},
+        {"name": "rate-limiting", "instance_name": "a", "config": {"hour": 6, "stacked": True}},
+        {"name": "rate-limiting", "instance_name": "b", "config": {"hour": 7, "stacked": True}},
+    ]
+    found = load_declarative_document({"_format_version": "3.0", "plugins": limits}).of("plugins")
+    assert len(found) == 3
+    again = load_declarative_document({"_format_version": "3.0", "plugins": limits[1:]}).of("plugins")
+    assert set(again) < set(found)
 
 
 # Secrets
