@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway import privileges
 from gateway.cli.options import Invocation, fail, warn
+from gateway.cli.python_plugins import know_plugins
 from gateway.logs import open_log
 from gateway.master import START_LIMIT
 from gateway.run_directory import RunDirectory, read_json, write_json
@@ -148,7 +149,8 @@ def reload(invocation: Invocation) -> None:
     except SettingsError as error:
         fail("the settings are not valid, nothing was changed:", *error.problems)
     warn(settings.warnings)
-    check_declarative(settings)
+    if know_plugins(settings):  # else only the running gateway knows their earlier versions
+        check_declarative(settings)
     sources.record(directory.prefix)
     reloads = read_json(directory.state).get("reloads", 0)
     sequence = read_json(directory.reload).get("sequence", 0)

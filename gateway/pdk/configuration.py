@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as types
@@ -79,6 +79,8 @@ def record_of(config: type[msgspec.Struct], *, outermost: bool = True) -> type[R
     fields: list[tuple[str, Any, Any]] = []
     for member in described.fields:
         field = declared_field(hints[member.name]) or field_of(member)
+        if isinstance(field, Text) and field.one_of:  # msgspec has them in the order of the alphabet
+            field = replace(field, one_of=literal_values(hints[member.name]) or field.one_of)
         default = default_of(member, field)
         annotation = Annotated[Any, field]
         fields.append((member.encode_name, annotation, default))
@@ -102,6 +104,13 @@ def declared_field(annotation: Any) -> Field | None:
     """The kind that the author has given a field."""
     metadata = getattr(annotation, "__metadata__", ())
     return next((extra for extra in metadata if isinstance(extra, Field)), None)
+
+
+def literal_values(annotation: Any) -> tuple[Any, ...]:
+    """The values of the Literal in an annotation, in their order."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next(filter(None, map(literal_values, get_args(annotation))), ())
 
 
 def default_of(member: types.Field, field: Field) -> Any:

@@ -77,7 +77,8 @@ class PluginGateway:
         self.upstream.__enter__()
         try:
             self._start()
-            self.use()
+            if self._settings["database"] == "off":
+                self.use()
         except BaseException:
             self.__exit__()
             raise
@@ -128,8 +129,9 @@ class PluginGateway:
     ) -> None:
         """Let this plugin run for every request, with this configuration, and nothing of what ran before.
 
-        `entities`: further ones as in a declarative file (`plugins=[…]`, `consumers=[…]`, `upstreams=[…]`).
-        Raises AssertionError when the gateway refuses it, with what it says.
+        Not with `database` among the settings: use `admin()` there. `entities`: further ones as in a
+        declarative file (`plugins=[…]`, `consumers=[…]`, `upstreams=[…]`). Raises AssertionError when the
+        gateway refuses it, with what it says.
         """
         plugins = [*entities.pop("plugins", ())]
         if plugin:
