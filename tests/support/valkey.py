@@ -118,9 +118,11 @@ def cluster_of_one() -> Iterator[Valkey]:
         with server.client() as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
             wait_for(
-                lambda: b"cluster_state:ok" in client.execute_command("CLUSTER INFO").encode()
-                if isinstance(client.execute_command("CLUSTER INFO"), str)
-                else client.execute_command("CLUSTER INFO")["cluster_state"] == "ok",
+                lambda: (
+                    b"cluster_state:ok" in client.execute_command("CLUSTER INFO").encode()
+                    if isinstance(client.execute_command("CLUSTER INFO"), str)
+                    else client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+                ),
                 what="the cluster is there",
             )
         yield server
