@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 CALLER = "sluicegate.caller"
 """where a request's scope has its Caller"""
 READING = frozenset(("GET", "HEAD", "OPTIONS"))
+QUESTION = "explain"
+"""the first segment of a path whose POST asks something and changes nothing"""
 REALM = 'Bearer realm="admin"'
 WHOLE_CONFIGURATION = "config"
 """the first segment of the path that shows every entity with its secrets, in one text"""
@@ -147,7 +149,7 @@ def shown_tokens(scope: Scope) -> set[bytes]:
 
 def refuse_to_reader(scope: Scope, caller: Caller) -> None:
     """Raise Refused for what a token of ADMIN_READ_TOKEN is not good for."""
-    if scope["method"] not in READING:
+    if scope["method"] not in READING and not is_path(scope, QUESTION):
         raise Refused(message_response(403, "this token may only read"), "a token that may only read", caller)
     if is_path(scope, WHOLE_CONFIGURATION) and scope["method"] != "OPTIONS":
         text = "this token may not read the whole configuration, which holds secrets"

@@ -11,7 +11,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.entities.masking import hide_in_path, hide_secrets
 
-from .access import CALLER, READING, WHOLE_CONFIGURATION, Access, Caller, Refused, client_address, is_path
+from .access import (
+    CALLER,
+    QUESTION,
+    READING,
+    WHOLE_CONFIGURATION,
+    Access,
+    Caller,
+    Refused,
+    client_address,
+    is_path,
+)
 from .audit import CURRENT, AuditLog, AuditRecord
 from .bodies import discard_body
 from .browsers import rebound_name
@@ -22,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHANGES_NOTHING = "schemas"
-"""the first segment of paths whose methods only look like changes"""
+CHANGES_NOTHING = ("schemas", QUESTION)
+"""the first segments of paths whose methods only look like changes"""
 
 
 class AdminGuard:
@@ -101,7 +111,7 @@ class AdminGuard:
 
 def is_change(scope: Scope) -> bool:
     """Whether a request is one for the audit log."""
-    return scope["method"] not in READING and not is_path(scope, CHANGES_NOTHING)
+    return scope["method"] not in READING and not any(is_path(scope, first) for first in CHANGES_NOTHING)
 
 
 class SecretsHidden:

@@ -175,6 +175,8 @@ def test_a_reader_sees_no_secrets(tmp_path: Path) -> None:
         same = await ask(node.admin, "GET", "/schemas/keyauth_credentials", headers=by_header(ADMIN))
         assert schema.json() == same.json()
         assert (await ask(node.admin, "GET", "/metrics", headers=by_header(READER))).status == 200
+        question = await ask(node.admin, "POST", "/explain", headers=by_header(READER))  # changes nothing
+        assert (question.status, question.json()) == (400, {"message": "url is required"})
 
     with_node(tmp_path, test, **TOKENS)
 

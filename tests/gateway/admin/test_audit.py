@@ -224,6 +224,7 @@ def test_who_tried_what(tmp_path: Path) -> None:
         right = ("Kong-Admin-Token", TOKEN)
         await ask(node.admin, "GET", "/", headers=[right])
         await ask(node.admin, "POST", "/schemas/services/validate", b'{"host":"x"}', [right, json_type])
+        await ask(node.admin, "POST", "/explain", b'{"url":"/"}', [right, json_type])
         assert not (tmp_path / "audit.log").exists()
         await ask(node.admin, "POST", "/config", body, [json_type])
         await ask(node.admin, "POST", "/config", body, [json_type, ("Kong-Admin-Token", READER)])
