@@ -11,7 +11,7 @@ completion. What must reach back does so through the function pointers in Worker
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from native.fields cimport FieldEdits, Text
+from native.fields cimport FieldEdits, SharedText, Text
 from native.http1 cimport ChunkDecoder, RequestHead, ResponseHead
 from native.identities cimport ConsumerRecord, CredentialRecord
 from native.loop cimport Endpoint, EventLoop, Timer
@@ -222,6 +222,7 @@ ctypedef struct Exchange:
     Buffer* held_head            # head of that response
     const PluginRecord* chosen[MAX_STEPS]    # the configuration that applies, by step; NULL: none
     const PluginRecord* answered_by    # whose answer the response is; NULL: no plugin's
+    SharedText* shared           # newest first, in `memory`; NULL: none
     void* notes[MAX_STEPS]       # what a step keeps between its functions, in `memory`, by step; NULL: nothing
 
     # times, ms on the loop's clock

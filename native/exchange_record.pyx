@@ -6,7 +6,7 @@ from native.fields cimport text_of
 from native.http1 cimport chunk_decoder_reset, request_head_reset, response_head_reset
 from native.jobs cimport job_abandon
 from native.memory cimport Buffer, BufferStock, buffer_give, slab_give, slab_take
-from native.snapshot cimport snapshot_settings
+from native.snapshot cimport NO_INDEX, snapshot_settings
 
 
 cdef inline uint64_t rotate(uint64_t word, int bits) noexcept nogil:
@@ -100,6 +100,7 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.job = NULL
     exchange.answer.kind = 0
     exchange.memory = NULL
+    exchange.shared = NULL
     exchange.method_override = exchange.path_override = text_of(NULL, 0)
     exchange.query_override = exchange.host_override = text_of(NULL, 0)
     exchange.peer_key_override = 0
@@ -116,6 +117,7 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.held_head = NULL
     exchange.match.matched_length = 0
     exchange.match.capture_count = 0
+    exchange.match.regex = NO_INDEX
     exchange.client_port = client.peer_port
     exchange.client_text_length = client.peer_text_length
     memcpy(exchange.client_text, client.peer_text, client.peer_text_length)

@@ -22,6 +22,12 @@ ctypedef struct Text:
     const uint8_t* data
     uint32_t length
 
+# One that plugins of a request tell each other by name (kong.ctx.shared).
+ctypedef struct SharedText:
+    SharedText* next
+    Text name
+    Text value
+
 ctypedef struct AddedField:
     uint32_t offset              # of the line in the text
     uint32_t length              # of the line, CRLF included

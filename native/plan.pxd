@@ -102,6 +102,9 @@ cdef uint8_t* exchange_memory(Exchange* exchange, uint32_t size) noexcept nogil
 # A copy of a text in it; empty when memory is out.
 cdef Text exchange_copy(Exchange* exchange, const void* data, uint32_t length) noexcept nogil
 
+# What plugins of a request tell each other by name (kong.ctx.shared); both texts are copied. False: memory is out.
+cdef bint share_text(Exchange* exchange, Text name, Text value) noexcept nogil
+
 # What goes upstream instead of what the client sent. Texts must live as long as the exchange (exchange_copy).
 # False: the text may not stand there. Calls for a body that is not complete are refused.
 cdef bint change_method(Exchange* exchange, Text method) noexcept nogil

@@ -20,7 +20,7 @@ from native.connection cimport (
     STEPS_LOG,
     STEPS_RESPONSE,
 )
-from native.fields cimport same_text, text_of
+from native.fields cimport SharedText, same_text, text_of
 from native.headers cimport HEADER_IDENTITY, HEADER_REMOVED
 from native.http1 cimport (
     BODY_LENGTH,
@@ -381,6 +381,23 @@ cdef Text exchange_copy(Exchange* exchange, const void* data, uint32_t length) n
         return text_of(b"", 0)
     memcpy(place, data, length)
     return text_of(place, length)
+
+
+cdef bint share_text(Exchange* exchange, Text name, Text value) noexcept nogil:
+    cdef SharedText* shared = exchange.shared
+    while shared != NULL and not same_text(shared.name, name):
+        shared = shared.next
+    if shared == NULL:
+        shared = <SharedText*> exchange_memory(exchange, sizeof(SharedText))
+        if shared == NULL:
+            return False
+        shared.name = exchange_copy(exchange, name.data, name.length)
+        shared.next = exchange.shared
+        exchange.shared = shared
+    elif same_text(shared.value, value):
+        return True
+    shared.value = exchange_copy(exchange, value.data, value.length)
+    return shared.name.length == name.length and shared.value.length == value.length
 
 
 # --- what steps change -----------------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ cpdef enum OperationKind:
     SET_RESPONSE_BODY = 15
     RESPOND = 16                 # `number`: status; content type, body
     KEEP_CONTEXT = 17
+    SHARE_TEXT = 18              # name, value: for plugins that are not written in Python
 
 ctypedef struct Operation:
     uint32_t kind                # OperationKind

@@ -50,6 +50,7 @@ from native.plan cimport (
     response_body_complete,
     response_head,
     response_status,
+    share_text,
 )
 from native.snapshot cimport StringRef, snapshot_peer_set, snapshot_text
 from native.steps.authentication cimport authenticate
@@ -313,6 +314,8 @@ cdef int do_operation(Exchange* exchange, const PluginRecord* plugin, const Oper
         return respond_body(exchange, operation.number, first, second)
     elif kind == KEEP_CONTEXT:
         exchange.flags |= EXCHANGE_PYTHON_CONTEXT
+    elif kind == SHARE_TEXT:
+        done = share_text(exchange, first, second)
     if done:
         return STEP_CONTINUE
     return impossible(exchange, plugin, b"a plugin's change of a head or body is not possible")

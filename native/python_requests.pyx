@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
+from itertools import islice
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -17,6 +18,7 @@ from native.python_calls cimport *
 
 cdef object NAME_OF_KIND = {5: "key-auth", 6: "basic-auth", 7: "hmac-auth", 8: "jwt", 9: "oauth2"}
 cdef frozenset TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+cdef int MOST_SHARED = 64        # texts of a context that plugins which are not written in Python are told
 cdef object encode_json = msgspec.json.Encoder().encode
 cdef object decode_json = msgspec.json.Decoder().decode
 
@@ -671,10 +673,15 @@ def is_last_call(Request request not None):
 
 
 def answer_of(Request request not None):
-    """The answer with everything that was changed. A context with something in it is kept from now on."""
-    if request.context and not request.call.head.flags & CALL_HAS_CONTEXT:
-        request.contexts[request.id] = request.context
-        request.call.changes.put(KEEP_CONTEXT, 0, b"", b"")
+    """The answer with everything that was changed. A context with something in it is kept from now on, and the texts
+    and numbers in it are told to plugins that are not written in Python."""
+    if request.context:
+        if not request.call.head.flags & CALL_HAS_CONTEXT:
+            request.contexts[request.id] = request.context
+            request.call.changes.put(KEEP_CONTEXT, 0, b"", b"")
+        for name, value in islice(request.context.items(), MOST_SHARED):
+            if type(name) is str and (type(value) is str or type(value) is int or type(value) is float):
+                request.call.changes.put(SHARE_TEXT, 0, name.encode(errors="replace"), str(value).encode(errors="replace"))
     return bytes(request.call.changes.data)
 
 

@@ -8,7 +8,7 @@ else. Values behave as in Lua, in which Kong's templates are written.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from native.arguments cimport Arguments
-from native.fields cimport Head, Text
+from native.fields cimport Head, SharedText, Text
 from native.regex cimport Regex
 from native.scratch cimport Scratch
 
@@ -49,7 +49,7 @@ cpdef enum TemplateSource:
     TEMPLATE_HEADERS = 0
     TEMPLATE_QUERY = 1
     TEMPLATE_CAPTURES = 2
-    TEMPLATE_SHARED = 3          # kong.ctx.shared: nothing native puts anything there, so everything in it is nil
+    TEMPLATE_SHARED = 3          # what plugins have told each other (kong.ctx.shared)
     TEMPLATE_UUID = 4            # a new random UUID each time; extension
 
 cpdef enum TemplateFunction:
@@ -75,6 +75,7 @@ ctypedef struct TemplateRequest:
     const uint32_t* captures     # start, end; see RouteMatch
     uint32_t capture_count
     const Regex* regex           # of the route's path, for the names of its groups; NULL: it has none
+    const SharedText* shared     # NULL: nothing
     uint64_t* random             # state of the generator
     Scratch* scratch
     Arguments arguments          # of the query, once they are needed

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 class TemplateInstruction(IntEnum):
@@ -51,4 +51,5 @@ def render(
     path: bytes = b"/",
     pattern: bytes | None = None,
     room: int = ...,
+    shared: Mapping[bytes, bytes] | None = None,
 ) -> bytes | str: ...

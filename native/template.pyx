@@ -14,7 +14,7 @@ from native.arguments cimport (
     arguments_parse,
 )
 from native.exchange_record cimport next_random
-from native.fields cimport FieldEdits, count_fields, find_field, text_of
+from native.fields cimport FieldEdits, count_fields, find_field, same_text, text_of
 from native.headers cimport HeaderField
 from native.regex cimport regex_compile_anchored, regex_free, regex_group_number, regex_match
 from native.scratch cimport scratch_begin, scratch_take
@@ -225,6 +225,15 @@ cdef Value capture(TemplateRequest* request, const Value* key) noexcept nogil:
     return text_value(text_of(request.path + start, end - start))
 
 
+cdef Value shared_text(TemplateRequest* request, Text name) noexcept nogil:
+    cdef const SharedText* shared = request.shared
+    while shared != NULL:
+        if same_text(shared.name, name):
+            return text_value(shared.value)
+        shared = shared.next
+    return value_of(VALUE_NIL)
+
+
 cdef Value random_uuid(TemplateRequest* request) noexcept nogil:
     """Version 4 (RFC 9562 §5.4)."""
     cdef const char* digits = b"0123456789abcdef"
@@ -312,7 +321,7 @@ cdef void index_value(Machine* machine) noexcept nogil:
     elif table.source == TEMPLATE_QUERY:
         push(machine, argument(machine.request, key.text))
     else:
-        push(machine, value_of(VALUE_NIL))
+        push(machine, shared_text(machine.request, key.text))
 
 
 cdef void concatenate(Machine* machine) noexcept nogil:

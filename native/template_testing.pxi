@@ -2,9 +2,9 @@
 
 
 def render(program: bytes, headers=(), query: bytes = b"", path: bytes = b"/", pattern=None,
-           uint32_t room=65536) -> bytes | str:
+           uint32_t room=65536, shared=None) -> bytes | str:
     """The text, or the name of what went wrong. `headers`: pairs of bytes; `pattern`: a regex path whose groups are the
-    captures."""
+    captures; `shared`: names and values, bytes."""
     cdef HeaderField fields[64]
     cdef FieldEdits edits
     cdef Scratch scratch
@@ -13,6 +13,7 @@ def render(program: bytes, headers=(), query: bytes = b"", path: bytes = b"/", p
     cdef uint64_t random[4]
     cdef Regex* regex = NULL
     cdef Text rendered
+    cdef SharedText texts[8]
     cdef uint32_t count = 0
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
     memory = bytearray(room + 8)
@@ -41,6 +42,13 @@ def render(program: bytes, headers=(), query: bytes = b"", path: bytes = b"/", p
     request.capture_count = 0
     random[:] = [1, 2, 3, 4]
     request.random = random
+    request.shared = NULL
+    kept = list((shared or {}).items())
+    for index, (name, value) in enumerate(kept[:8]):
+        texts[<uint32_t> index].name = text_of(<const char*> <bytes> name, <uint32_t> len(name))
+        texts[<uint32_t> index].value = text_of(<const char*> <bytes> value, <uint32_t> len(value))
+        texts[<uint32_t> index].next = <SharedText*> request.shared
+        request.shared = &texts[<uint32_t> index]
     request.scratch = &scratch
     request.has_arguments = 0
     if pattern is not None:

@@ -155,6 +155,7 @@ cdef void see_request(Transformation* transformation, TemplateRequest* request) 
     request.regex = NULL
     if exchange.match.capture_count:
         request.regex = exchange.configuration.router.regexes[exchange.match.regex]
+    request.shared = exchange.shared
     request.random = exchange.worker.random
     request.scratch = transformation.scratch
     request.has_arguments = 0
