@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.attack_tokens import HS256, attack_tokens
+from tests.support.gateway import wait_for
 from tests.support.jwt_requests import HITS, MISSES, bearer, counted
 from tests.support.plugged import Answer, Plugged, plugin
 from tests.support.tokens import ALGORITHMS, SECRET, KeyPair, make_pair, pair, with_hmac
@@ -261,6 +262,19 @@ def test_preflight(plugged: Plugged) -> None:
     configure(plugged, run_on_preflight=False)
     assert plugged.request("/", method="OPTIONS").upstream.identity == {}
     assert_refused(plugged.request("/"), "Unauthorized", "Bearer")
+
+
+def test_logs_show_no_token(plugged: Plugged) -> None:
+    configure(plugged)
+    mark = f"mark-{time.monotonic_ns()}"
+    tokens = [good(seen=mark), with_hmac(HS256, {"iss": "k", "seen": mark}, b"wrong"), f"x{mark}y"]
+    for token in tokens:
+        plugged.request(f"/?{mark}=1&jwt={token}&b=2", bearer(token))
+    prefix = plugged.gateway.prefix
+    wait_for(lambda: (prefix / "access.log").read_text().count(f"{mark}=1") == 3, what="the lines of the log")
+    logged = (prefix / "access.log").read_text() + plugged.gateway.output()
+    assert [token for token in tokens if token in logged] == []
+    assert SECRET not in logged
 
 
 # --- what is remembered -------------------------------------------------------------------------------
