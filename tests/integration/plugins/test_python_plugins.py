@@ -249,6 +249,20 @@ def test_plugins_share_a_context(gateway: PluginGateway) -> None:
     assert gateway.get("/").headers["X-Trace"] == reply.headers["X-Trace"]
 
 
+def test_templates_see_what_is_in_ctx(gateway: PluginGateway) -> None:
+    headers = [
+        "x-tenant:$(shared.tenant)",
+        "x-next:$(shared.number + 1)",
+        "x-rest:$(shared.nothing or 'none')",
+    ]
+    gateway.use("tell", plugins=[{"name": "request-transformer", "config": {"add": {"headers": headers}}}])
+    for tenant in ("one", "two"):
+        sent = gateway.get(f"/?tenant={tenant}").upstream
+        assert sent is not None
+        assert sent.headers["X-Tenant"] == f"t%0D%0A-{tenant}"
+        assert (sent.headers["X-Next"], sent.headers["X-Rest"]) == ("8", "none")
+
+
 def test_the_end_of_requests_is_logged(gateway: PluginGateway) -> None:
     gateway.use("last")
     gateway.get("/fine")

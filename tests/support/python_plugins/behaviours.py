@@ -208,6 +208,16 @@ class Second(Plugin):
         response.headers["X-Trace"] = ", ".join(request.ctx["trace"])
 
 
+class Tell(Plugin):
+    """Leaves something in ctx for plugins that are not written in Python."""
+
+    priority = 1500
+
+    def access(self, request: Request):
+        request.ctx["tenant"] = f"t\r\n-{request.query.get('tenant')}"
+        request.ctx.update(number=7, nothing=None, several=["a"])
+
+
 class Last(Plugin):
     """Writes what became of a request into the log."""
 
