@@ -42,7 +42,9 @@ SEEN = Seen(
 
 
 def rendered(template: str, room: int = 65536) -> bytes | str:
-    return render(compile_template(template), HEADERS, QUERY, PATH, PATTERN, room)
+    return render(
+        compile_template(template), HEADERS, QUERY, PATH, PATTERN, room, {b"tenant": b"t1", b"empty": b""}
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,8 @@ def rendered(template: str, room: int = 65536) -> bytes | str:
         ('$(query_params["list"][2])', b"y"),
         ("/new/$(uri_captures.two)/$(uri_captures[1])", b"/new/bb/aa"),
         ("$(uri_captures.none)$(uri_captures.unknown)$(uri_captures[9])", b""),
-        ("$(shared.anything)", b""),
+        ("$(shared.anything)$(shared[1])", b""),
+        ('$(shared.tenant)$(shared["empty"] or "no")', b"t1"),
         ("$(1 + 2)", b"3"),
         ('$(headers.host .. "-z")', b"example.com:80-z"),
         ("$(type(headers))", b"table"),
