@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -32,7 +33,7 @@ from .responses import ApiError, json_response, message_response
 if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
 
-NAMES = ("method", "url", "headers", "client_ip", "consumer", "credential", "others")
+NUMBER = re.compile(r"[0-9]{1,3}")
 NO_CONFIGURATION = "no configuration has been published yet"
 
 
@@ -42,10 +43,7 @@ def explain_endpoints(plane: ControlPlane) -> list[Endpoint]:
 
     async def from_query(request: Request) -> Response:
         query = request.query_params
-        given: dict[str, Any] = {name: query[name] for name in NAMES if name in query}
-        if "headers" in query:
-            given["headers"] = query.getlist("headers")
-        return await explained(given)
+        return await explained(members_of_form(query.multi_items()))
 
     async def from_body(request: Request) -> Response:
         body = await read_body(request, limit=plane.settings.admin_client_max_body_size)
@@ -66,12 +64,20 @@ def explain_endpoints(plane: ControlPlane) -> list[Endpoint]:
 
 
 def members_of(body: Body) -> Mapping[str, Any]:
-    """What a body asks; of a form, whose `headers` or `headers[]` may be repeated, too."""
-    if body.is_json or not body.pairs:
-        return body.fields
-    given: dict[str, Any] = dict(body.pairs)
-    headers = [text for name, text in body.pairs if name in ("headers", "headers[]")]
-    return {**given, "headers": headers} if headers else given
+    """What a body asks."""
+    return members_of_form(body.pairs) if body.pairs else body.fields
+
+
+def members_of_form(pairs: Iterable[tuple[str, str]]) -> Mapping[str, Any]:
+    """What a form or a query asks, in which all is text; `headers` or `headers[]` may be repeated."""
+    given: dict[str, Any] = {}
+    headers = []
+    for name, text in pairs:
+        if name in ("headers", "headers[]"):
+            headers.append(text)
+        else:
+            given[name] = int(text) if name == "others" and NUMBER.fullmatch(text) else text
+    return {**given, "headers": headers}
 
 
 def question_of(given: Mapping[str, Any]) -> tuple[ExplainedRequest, Client, int]:
@@ -122,8 +128,6 @@ def others_of(value: Any) -> int:
     """How many other routes are wanted. Raises InvalidRequest."""
     if value is None:
         return OTHERS
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 4:
-        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_OTHERS:
         raise InvalidRequest(f"others must be a number between 0 and {MOST_OTHERS}")
     return value
@@ -140,6 +144,7 @@ PARAMETERS = (
     Parameter("credential", "The key of a credential with which it is sent."),
     Parameter("others", "How many other routes are told.", {**INTEGER, "minimum": 0, "maximum": MOST_OTHERS}),
 )
+OPTIONAL: Schema = {"type": ["string", "null"]}
 NULLABLE: Schema = {"type": ["object", "null"]}
 EXPLANATION = object_of(
     {
@@ -168,8 +173,10 @@ DESCRIPTIONS = {
         body={
             "type": "object",
             "properties": {
-                **{parameter.name: parameter.schema for parameter in PARAMETERS},
-                "headers": {"type": ["array", "object"]},
+                "url": TEXT,
+                "headers": {"type": ["array", "object", "string", "null"]},
+                "others": {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_OTHERS},
+                **dict.fromkeys(("method", "client_ip", "consumer", "credential"), OPTIONAL),
             },
             "required": ["url"],
         },
