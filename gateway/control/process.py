@@ -139,6 +139,8 @@ class ControlProcess:
         for problem in self._plugins.load(self._settings):
             log.error("%s", problem)
         is_known = await self._open(plane)
+        for problem in self._plugins.missing(plane.configuration.of("plugins").values()):
+            log.error("%s", problem)
         try:
             await self._listen(plane)
             plane.start()

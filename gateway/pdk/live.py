@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.pdk.discovery import Discovery, FoundPlugin, accepts, discover
 from gateway.pdk.sources import SourceDirectory
-from gateway.plugins import add_plugins, built_in_names, remove_plugins
+from gateway.plugins import add_plugins, built_in_names, find_plugin, remove_plugins
 from gateway.settings import Settings
 
 KEPT = 3600.0
@@ -48,6 +48,13 @@ class LivePlugins:
         remove_plugins(before.keys() - self._live.keys())
         self._clean_up(before.values())
         return [f"plugins: {problem}" for problem in problems]
+
+    @staticmethod
+    def missing(in_use: Iterable[Any]) -> list[str]:
+        """One line for every plugin that is configured and not available here (see `missing`)."""
+        names = sorted({entity.name for entity in in_use if find_plugin(entity.name) is None})
+        text = "is configured, but not available here: what it is for is answered with 500"
+        return [f"the plugin {name} {text}" for name in names]
 
     def _take(
         self, found: FoundPlugin, earlier: FoundPlugin | None, configurations: list[Mapping[str, Any]]

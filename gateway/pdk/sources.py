@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.pdk.missing import SOURCE as MISSING
 from gateway.pdk.plugin import Plugin
 from gateway.run_directory import open_new
 
@@ -220,6 +221,10 @@ def load_plugin(directory: SourceDirectory, source: bytes) -> type[Plugin]:
     """The class that bundle_source() or installed_source() named. Raises OSError, and what its code
     raises."""
     if source not in _loaded:
+        if source == MISSING:
+            raise SourceError(
+                "the plugin is configured, but not available here; see the log of the last start"
+            )
         kind, detail, module, name = source.decode().split(":", 3)
         if kind == "bundle":
             bundle = directory.read(detail)

@@ -21,6 +21,7 @@ import orjson
 
 from gateway.entities.plugins import Plugin
 from gateway.entities.record import shape_of
+from gateway.pdk.missing import missing_plugin
 from gateway.plugins import PluginDefinition, find_plugin
 from gateway.store.configuration import Configuration
 from native.identities import consumer_hash
@@ -66,13 +67,8 @@ class PreparedPlugin:
 
 def prepare_plugin(plugin: Plugin) -> PreparedPlugin | None:
     """The packed configuration of a plugin in use; None when it runs for no request."""
-    definition = find_plugin(plugin.name)
-    if (
-        definition is None
-        or not definition.is_exposed
-        or not plugin.enabled
-        or HTTP.isdisjoint(plugin.protocols)
-    ):
+    definition = find_plugin(plugin.name) or missing_plugin(plugin.name)
+    if not definition.is_exposed or not plugin.enabled or HTTP.isdisjoint(plugin.protocols):
         return None
     config = b""
     if definition.pack is not None:

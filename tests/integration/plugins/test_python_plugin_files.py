@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gateway.run_directory import read_json
@@ -335,16 +336,32 @@ def status_of(gateway: PluginGateway) -> Any:
 # ---------------------------------------------------------------------------------------------------
 
 
-def test_a_database_and_a_path_that_is_not_there(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.py"
+def test_a_database_and_files_that_are_not_there(tmp_path: Path) -> None:
+    good, broken = tmp_path / "good.py", tmp_path / "broken.py"
+    good.write_text(textwrap.dedent(OTHER))
     broken.write_text("1 +\n")
-    with PluginGateway(BEHAVIOURS, broken, tmp_path / "nowhere", database="sqlite") as gateway:
+    with PluginGateway(good, broken, tmp_path / "nowhere", database="sqlite") as gateway:
         assert f"{broken}:1: SyntaxError" in gateway.log()
         assert f"{tmp_path}/nowhere: there is no such file or directory" in gateway.log()
         service = {"name": "upstream", "url": f"http://127.0.0.1:{gateway.upstream.port}"}
         assert admin(gateway, "/services", service)[0] == 201
         assert admin(gateway, "/services/upstream/routes", {"paths": ["/"]})[0] == 201
         assert gateway.get("/").body == b"ok"
-        status, plugin = admin(gateway, "/plugins", {"name": "answer", "config": {"kind": "text"}})
-        assert (status, plugin["config"]) == (201, {"kind": "text"})
-        assert gateway.get("/").body == "täxt".encode()
+        assert admin(gateway, "/plugins", {"name": "other"})[0] == 201
+        assert gateway.get("/").body == b"other"
+        # A control process that begins anew does not find it: nothing is let through without it.
+        good.unlink()
+        (control,) = [
+            process
+            for process in psutil.Process(gateway._process.pid).children()
+            if process.name() == "gateway-control"
+        ]
+        control.kill()
+        gateway.wait_for_log("the plugin other is configured, but not available here")
+        wait_for(lambda: gateway.get("/").status == 500, what="it is not served")
+        gateway.wait_for_log(
+            "plugin other failed: SourceError: the plugin is configured, but not available here"
+        )
+        good.write_text(textwrap.dedent(OTHER))
+        assert len(errors_of_reload(gateway)) == 2  # of the other two
+        assert gateway.get("/").body == b"other"
