@@ -69,6 +69,9 @@ cdef uint32_t count_fields(const Head* head, const char* name, uint32_t name_len
 cdef void remove_field(Head* head, const char* name, uint32_t name_length) noexcept nogil
 # Add a field behind those that are there. False: refused (see above), or no room is left.
 cdef bint add_field(Head* head, const char* name, uint32_t name_length, const void* value, uint32_t length) noexcept nogil
+# The same for a name that is a constant of the gateway's own, which steps may set: it is not looked at.
+cdef bint add_own_field(Head* head, const char* name, uint32_t name_length, const void* value,
+                        uint32_t length) noexcept nogil
 # Remove all of that name, and add one.
 cdef bint set_field(Head* head, const char* name, uint32_t name_length, const void* value, uint32_t length) noexcept nogil
 # Whether a step may change the field `name`.

@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from native.connection cimport EXCHANGE_AUTHENTICATED, Exchange
-from native.fields cimport Head, Text, find_field, remove_field, set_field, text_of
+from native.fields cimport Head, Text, add_own_field, find_field, remove_field, text_of
 from native.identities cimport (
     CONSUMER_GROUP,
     ConsumerRecord,
@@ -141,7 +141,8 @@ cdef Text group_names(Exchange* exchange) noexcept nogil:
 
 cdef int tell_groups(Exchange* exchange, Head* head) noexcept nogil:
     cdef Text names = group_names(exchange)
-    if names.data == NULL or not set_field(head, b"X-Consumer-Groups", 17, names.data, names.length):
+    remove_field(head, b"X-Consumer-Groups", 17)
+    if names.data == NULL or not add_own_field(head, b"X-Consumer-Groups", 17, names.data, names.length):
         log_error(exchange.worker, LOG_ERROR, exchange,
                   b"the groups of the consumer do not fit into a header field; hide_groups_header leaves them out",
                   <const char*> record_text(exchange.consumer, exchange.consumer.id), exchange.consumer.id.length)

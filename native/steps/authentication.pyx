@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from native.body_fields cimport form_values
 from native.connection cimport EXCHANGE_ANONYMOUS, EXCHANGE_AUTHENTICATED
 from native.crypto cimport equal_octets
-from native.fields cimport Head, add_field, remove_field, set_field
+from native.fields cimport Head, add_own_field, remove_field, set_field
 from native.identities cimport (
     CONSUMER_ID,
     CONSUMER_USERNAME,
@@ -78,7 +78,7 @@ cdef void forget_identity(Exchange* exchange, Head* head) noexcept nogil:
 
 cdef inline bint tell(Head* head, const char* name, uint32_t name_length, const void* record,
                       RecordText text) noexcept nogil:
-    return text.length == 0 or add_field(head, name, name_length, record_text(record, text), text.length)
+    return text.length == 0 or add_own_field(head, name, name_length, record_text(record, text), text.length)
 
 
 cdef bint tell_consumer(Head* head, const ConsumerRecord* consumer) noexcept nogil:
@@ -103,7 +103,7 @@ cdef int authenticate(Exchange* exchange, const CredentialRecord* credential, co
     if consumer != NULL and not tell_consumer(&head, consumer):
         return no_room(exchange)
     if identifier.length:
-        add_field(&head, b"X-Credential-Identifier", 23, identifier.data, identifier.length)
+        add_own_field(&head, b"X-Credential-Identifier", 23, identifier.data, identifier.length)
     exchange.consumer = consumer
     exchange.credential = credential
     exchange.flags |= EXCHANGE_AUTHENTICATED
@@ -123,7 +123,7 @@ cdef int authenticate_anonymous(Exchange* exchange, Text consumer) noexcept nogi
         return respond_error(exchange, 500, b"An unexpected error occurred")
     head = request_head(exchange)
     forget_identity(exchange, &head)
-    if not tell_consumer(&head, found) or not add_field(&head, b"X-Anonymous-Consumer", 20, b"true", 4):
+    if not tell_consumer(&head, found) or not add_own_field(&head, b"X-Anonymous-Consumer", 20, b"true", 4):
         return no_room(exchange)
     exchange.consumer = found
     exchange.flags |= EXCHANGE_ANONYMOUS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from native.fields import edit_fields
 
@@ -55,6 +55,16 @@ def test_what_frames_a_message_stays(name: bytes) -> None:
     assert (
         edit_fields(received, [("remove", name, b""), ("set", name, b"6"), ("add", name, b"7")]) == received
     )
+
+
+@given(st.binary(max_size=40).filter(lambda value: value == value.strip(b" \t")))
+@example(b"\x7f" * 8)
+@example(b"12345678\x1f2345678")
+@example(b"\xff\x80\x20~aaa\t")
+def test_values_have_no_control_characters(value: bytes) -> None:
+    """Whatever their length: they are looked at in words of eight bytes."""
+    is_sound = all((byte >= 32 and byte != 127) or byte == 9 for byte in value)
+    assert edit_fields([], [("add", b"X-A", value)]) == ([(b"X-A", value)] if is_sound else [])
 
 
 def test_there_is_a_limit() -> None:
