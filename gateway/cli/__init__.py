@@ -208,6 +208,39 @@ def init(file: Path) -> None:
     config_files.init(file)
 
 
+@app.group()
+def plugin() -> None:
+    """Write plugins in Python."""
+
+
+@plugin.command()
+@click.argument("name")
+@click.option("--directory", "-d", type=FILE, default=".", help="Where to; the current directory.")
+def new(name: str, directory: Path) -> None:
+    """Write a new plugin and its test: NAME in small letters, with dashes."""
+    from gateway.cli import plugins
+
+    plugins.new(name, directory)
+
+
+@plugin.command("list")
+@with_settings
+def list_(invocation: Invocation) -> None:
+    """List the Python plugins in PLUGIN_PATH and in installed packages."""
+    from gateway.cli import plugins
+
+    plugins.show(invocation)
+
+
+@plugin.command("check")
+@click.argument("path", type=FILE)
+def check_plugin(path: Path) -> None:
+    """Load the plugins of a file, package or directory, and say what is wrong with them."""
+    from gateway.cli import plugins
+
+    plugins.check(path)
+
+
 @app.group("migrations")
 def migrations_group() -> None:
     """Make and upgrade the tables of the database."""

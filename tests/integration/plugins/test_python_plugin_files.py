@@ -359,6 +359,8 @@ def test_a_database_and_files_that_are_not_there(tmp_path: Path) -> None:
         control.kill()
         gateway.wait_for_log("the plugin other is configured, but not available here")
         wait_for(lambda: gateway.get("/").status == 500, what="it is not served")
+        status, listed = admin(gateway, "/plugins")
+        assert (status, [plugin["name"] for plugin in listed["data"]]) == (200, ["other"])
         gateway.wait_for_log(
             "plugin other failed: SourceError: the plugin is configured, but not available here"
         )
