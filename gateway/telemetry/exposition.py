@@ -49,12 +49,12 @@ class Exposition:
         if len(counts) != len(bounds) + 1:
             raise ValueError(f"{metric.name}: {len(counts)} counts for {len(bounds)} bounds")
         lines = self._lines(metric)
-        names = (*metric.labels, "le")
-        count = 0
-        for bound, in_bucket in zip((*map(str, bounds), "+Inf"), counts, strict=True):
-            count += in_bucket
-            lines.append(f"{metric.name}_bucket{label_text(names, (*labels, bound))} {count}\n")
         text = label_text(metric.labels, labels)
+        begin = f"{metric.name}_bucket{text[:-1]}," if text else f"{metric.name}_bucket{{"
+        count = 0
+        for bound, in_bucket in zip((*bounds, "+Inf"), counts, strict=True):
+            count += in_bucket
+            lines.append(f'{begin}le="{bound}"}} {count}\n')
         lines.append(f"{metric.name}_sum{text} {number(total)}\n")
         lines.append(f"{metric.name}_count{text} {count}\n")
 
