@@ -18,6 +18,7 @@ from ._templates import (
     TemplateProblem,
     Unary,
     Uuid,
+    is_template,
     read_template,
 )
 
@@ -79,6 +80,8 @@ def compile_template(template: str) -> bytes:
 
 def template_problem(text: str) -> str | None:
     """What Kong's schema says of a value that is not a template it can read; None: nothing is wrong."""
+    if not is_template(text):
+        return None
     try:
         compile_template(text)
     except TemplateProblem as problem:
@@ -103,6 +106,8 @@ class Compiler:
 
     def put_text(self, instruction: TemplateInstruction, text: str) -> None:
         octets = text.encode(errors="surrogatepass")
+        if len(octets) > LONGEST_PROGRAM:
+            raise TemplateProblem("too long")
         self.program.append(instruction)
         self.program += struct.pack("<H", len(octets)) + octets
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 LONGEST = 4096
-"""characters of a template"""
+"""characters of a text with expressions in it"""
 DEEPEST = 24
 """expressions within each other"""
 
@@ -116,7 +116,7 @@ RESERVED = frozenset(("and", "or", "not", *KEYWORDS))
 
 def read_template(template: str) -> list[Piece]:
     """The pieces of a template. Raises TemplateProblem."""
-    if len(template) > LONGEST:
+    if is_template(template) and len(template) > LONGEST:
         raise TemplateProblem(f"longer than {LONGEST} characters")
     pieces: list[Piece] = []
     place = 0

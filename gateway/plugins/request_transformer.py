@@ -23,7 +23,7 @@ from ._pairs import (
     words,
 )
 from ._template_programs import compile_template, template_problem
-from ._templates import is_template
+from ._templates import LONGEST, is_template
 
 FORM_MOVES_FOR = frozenset(("GET", "HEAD", "TRACE"))
 """methods whose requests have no body: with them, a form also goes into the query"""
@@ -47,6 +47,8 @@ def _header_problem(pair: str) -> str | None:
 
 def _uri_problem(uri: str) -> str | None:
     """A template; its text begins with "/" as far as that is known before there is a request."""
+    if len(uri) > LONGEST:
+        return f"length must be at most {LONGEST}"
     if problem := template_problem(uri):
         return problem
     return None if uri.startswith(("/", "$(")) else "should start with: /"

@@ -113,7 +113,7 @@ def test_templates_become_texts(template: str, text: bytes) -> None:
         ("$(type())", "type() takes one value"),
         ("$(" + "(" * 40 + "1" + ")" * 40 + ")", "expressions are nested too deeply"),
         ("$(1)" * 65, "more than 64 pieces"),
-        ("a" * 4097, "longer than 4096 characters"),
+        ("$(1)" + "a" * 4093, "longer than 4096 characters"),
         (r'$("\200")', "is no ASCII character"),
     ],
 )
@@ -139,6 +139,12 @@ def test_what_is_refused(template: str, problem: str) -> None:
 )
 def test_operations_on_the_wrong_type_of_value_fail(template: str) -> None:
     assert rendered(template) == "TEMPLATE_ERROR"
+
+
+def test_text_without_expressions_may_be_long() -> None:
+    assert template_problem("a" * 100_000) is None
+    with pytest.raises(TemplateProblem, match="too long"):
+        compile_template("a" * 100_000)
 
 
 def test_a_text_that_does_not_fit_is_given_up() -> None:
