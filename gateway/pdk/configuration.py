@@ -118,7 +118,7 @@ def default_of(member: types.Field, field: Field) -> Any:
     if member.required:
         return msgspec.NODEFAULT
     made = member.default if member.default is not msgspec.NODEFAULT else member.default_factory()
-    plain = msgspec.to_builtins(made)
+    plain = msgspec.json.decode(msgspec.json.encode(made))
     if plain is None:
         return None
     clean, problem = field.check(plain)

@@ -149,7 +149,8 @@ class PluginGateway:
         }
         body = msgspec.json.encode(document)
         status, _, answer = self.admin("POST", "/config", body)
-        assert status == 201, f"the configuration is refused: {answer.decode()}"
+        problems = "\n".join(line for line in self.log().splitlines() if "plugins: " in line)
+        assert status == 201, f"the configuration is refused: {answer.decode()}\n{problems}"
         self.upstream.requests.clear()
 
     def admin(

@@ -34,6 +34,7 @@ class Everything(msgspec.Struct):
     choice: Literal["b", "a"] = "b"
     colour: Colour = Colour.RED
     texts: list[str] = []
+    pair: tuple[str, ...] = ("a", "b")
     unique: set[str] = set()
     weights: dict[str, float] = {}
     inner: Inner = msgspec.field(default_factory=Inner)
@@ -64,6 +65,7 @@ def test_defaults_are_filled_in() -> None:
         "choice": "b",
         "colour": "red",
         "texts": [],
+        "pair": ["a", "b"],
         "unique": [],
         "weights": {},
         "inner": {"host": "localhost", "port": 6379},
