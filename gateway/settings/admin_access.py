@@ -60,8 +60,13 @@ def _check_tokens(
             f"ADMIN_READ_TOKEN = (hidden) ({given['admin_read_token'].origin}): a token is one of "
             "ADMIN_TOKEN too; allowed: other ones"
         )
-    for name in ("admin_token", "admin_read_token"):
-        if any(token.is_weak for token in values[name]):
+    debug_token = (values["debug_token"],) if values["debug_token"] is not None else ()
+    for name, tokens in (
+        ("admin_token", values["admin_token"]),
+        ("admin_read_token", values["admin_read_token"]),
+        ("debug_token", debug_token),
+    ):
+        if any(token.is_weak for token in tokens):
             warnings.append(
                 f"{name.upper()} ({given[name].origin}): a token is so short that it can be guessed; make "
                 "one with: openssl rand -hex 24"

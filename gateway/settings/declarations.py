@@ -457,8 +457,8 @@ class Settings:
         ONE_TOKEN,
         "",
         Scope.LIVE,
-        "Secret with which a request, as 'X-Sluicegate-Debug: <token>', is answered with a header that tells route, "
-        "plugins and target (X-Sluicegate-Explain); empty: none is",
+        "Secret with which a request, as 'X-Sluicegate-Debug: <token>', is answered with a header that tells "
+        "route, plugins and target (X-Sluicegate-Explain); empty: none is",
         secret=True,
     )
     error_default_type: str = setting(

@@ -1,5 +1,6 @@
 """Settings: the forms of values, and what is wrong with those that have another one."""
 
+import hashlib
 import ipaddress
 import resource
 from pathlib import Path
@@ -200,3 +201,19 @@ def test_body_buffer_is_limited_with_a_warning() -> None:
     settings = load(KONG_NGINX_HTTP_CLIENT_BODY_BUFFER_SIZE="10m")
     assert settings.client_body_buffer_size == 65536
     assert "at most 64k" in settings.warnings[0]
+
+
+def test_debug_token(tmp_path: Path) -> None:
+    """One secret, which is not kept; a short one is warned about."""
+    assert load(GATEWAY_DEBUG_TOKEN="").debug_token is None
+    text = "0123456789abcdef"
+    given = load(GATEWAY_DEBUG_TOKEN=text)
+    assert given.debug_token is not None
+    assert given.debug_token.digest == hashlib.sha256(text.encode()).digest()
+    assert not given.warnings
+    file = tmp_path / "token"
+    file.write_text(text + "\n")
+    assert load(GATEWAY_DEBUG_TOKEN=f"file:{file}").debug_token == given.debug_token
+    assert "DEBUG_TOKEN (" in load(GATEWAY_DEBUG_TOKEN="short").warnings[0]
+    (problem,) = problems(GATEWAY_DEBUG_TOKEN="one-token,another-token")
+    assert problem.startswith("DEBUG_TOKEN = (hidden)")

@@ -460,6 +460,28 @@ def test_without_a_token_in_the_settings_nobody_is_told(shared_gateway: Gateway)
             assert client.response().get("x-sluicegate-explain") is None
 
 
+@pytest.mark.usefixtures("configured")
+def test_a_reload_changes_the_token(gateway: Gateway) -> None:
+    headers = (("X-Sluicegate-Debug", TOKEN), ("Connection", "close"))
+
+    def is_told() -> bool:
+        with Client(gateway.proxy_port) as client:
+            client.send(parse_request("GET", "http://a.test/nowhere", headers).head())
+            return client.response().get("x-sluicegate-explain") is not None
+
+    assert is_told()
+    before = gateway.worker_pids()
+    gateway.settings["debug_token"] = ""
+    try:
+        assert run_here(gateway, "reload").exit_code == 0
+        assert not is_told()
+    finally:
+        gateway.settings["debug_token"] = TOKEN
+        assert run_here(gateway, "reload").exit_code == 0
+    assert is_told()
+    assert gateway.worker_pids() == before
+
+
 def test_many_plugins_do_not_make_an_endless_header(gateway: Gateway, upstream: Upstream) -> None:
     plugins = [
         {
