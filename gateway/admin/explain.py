@@ -157,6 +157,7 @@ EXPLANATION = object_of(
         "plugins": list_of(OBJECT),
         "target": NULLABLE,
         "other_routes": list_of(OBJECT),
+        "rewritten_by": list_of(TEXT),
         "configuration_number": INTEGER,
     }
 )

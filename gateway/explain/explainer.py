@@ -16,7 +16,14 @@ from native.snapshot import ProtocolBit, RouteFlag
 from native.uri import upstream_path
 
 from .conditions import Query, Trials, near
-from .plugins import Scope, explain_plugins, find_by_credential, find_consumer, known_after
+from .plugins import (
+    Scope,
+    explain_plugins,
+    find_by_credential,
+    find_consumer,
+    known_after,
+    rewriting,
+)
 from .request import Client, ExplainedRequest, InvalidRequest
 from .targets import Targets
 
@@ -204,6 +211,7 @@ class Explanation:
             "plugins": [],
             "target": None,
             "other_routes": [],
+            "rewritten_by": rewriting(self._files.dry_run.plan(None)),
             "configuration_number": self._files.numbers[0],
         }
 

@@ -140,6 +140,12 @@ def for_consumer(found: Mapping[str, Any], configuration: Configuration) -> dict
     }
 
 
+def rewriting(places: Places) -> list[str]:
+    """The plugins of the global plan that may change a request before a route is looked for."""
+    names = [place["plugin"]["name"] for place in places if place["plugin"] is not None]
+    return [name for name in names if (found := find_plugin(name)) is not None and found.rewrites]
+
+
 def find_consumer(configuration: Configuration, text: str) -> Consumer | None:
     """The consumer with this id, username or custom id."""
     found = configuration.find("consumers", text) or configuration.find_unique("consumers", "custom_id", text)

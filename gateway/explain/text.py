@@ -15,6 +15,7 @@ NAMES = {"headers": "header", "query_params": "query parameter"}
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     """What GET /explain has answered."""
     yield from paragraph("request", [request_line(found["request"])])
+    yield from paragraph("", [f"which {name} may change first" for name in found["rewritten_by"]])
     yield from paragraph("answer", [outcome_line(found)])
     if found["route"] is not None:
         yield from paragraph("route", [route_line(found["route"])])

@@ -205,15 +205,16 @@ def test_body_buffer_is_limited_with_a_warning() -> None:
 
 def test_debug_token(tmp_path: Path) -> None:
     """One secret, which is not kept; a short one is warned about."""
-    assert load(GATEWAY_DEBUG_TOKEN="").debug_token is None
+    name = "GATEWAY_DEBUG_TOKEN"
+    assert load(**{name: ""}).debug_token is None
     text = "0123456789abcdef"
-    given = load(GATEWAY_DEBUG_TOKEN=text)
+    given = load(**{name: text})
     assert given.debug_token is not None
     assert given.debug_token.digest == hashlib.sha256(text.encode()).digest()
     assert not given.warnings
     file = tmp_path / "token"
     file.write_text(text + "\n")
-    assert load(GATEWAY_DEBUG_TOKEN=f"file:{file}").debug_token == given.debug_token
-    assert "DEBUG_TOKEN (" in load(GATEWAY_DEBUG_TOKEN="short").warnings[0]
-    (problem,) = problems(GATEWAY_DEBUG_TOKEN="one-token,another-token")
+    assert load(**{name: f"file:{file}"}).debug_token == given.debug_token
+    assert "DEBUG_TOKEN (" in load(**{name: "short"}).warnings[0]
+    (problem,) = problems(**{name: "one-token,another-token"})
     assert problem.startswith("DEBUG_TOKEN = (hidden)")
