@@ -378,3 +378,21 @@ cdef Text request_echo(Exchange* exchange, Text message, Text host_name) noexcep
     sink.length = 0
     put_echo(&sink, exchange, message, host_name)
     return text_of(sink.data, sink.length)
+
+
+# --- for tests -------------------------------------------------------------------------------------------------------
+def json_string(bytes text) -> bytes:
+    """A text as it stands in the echo."""
+    cdef Sink sink
+    cdef Text given = text_of(<const uint8_t*> text, <uint32_t> len(text))
+    cdef bytearray out
+    cdef uint8_t* place
+    sink.data = NULL
+    sink.length = 0
+    put_string(&sink, given)
+    out = bytearray(sink.length)
+    place = out
+    sink.data = place
+    sink.length = 0
+    put_string(&sink, given)
+    return bytes(out)
