@@ -20,6 +20,8 @@ LONGEST = 4096
 DEEPEST = 24
 """expressions within each other"""
 
+RANDOM = ("uuid", "uuidgen")
+"""names of a random UUID; the second one is what a shell's `$(uuidgen)` is when no shell has seen it"""
 SOURCES = ("headers", "query_params", "uri_captures", "shared")
 METHODS = {"upper": (0, 0), "lower": (0, 0), "sub": (1, 2), "len": (0, 0), "reverse": (0, 0)}
 """methods of texts: how many arguments they take"""
@@ -274,7 +276,7 @@ class Reader:
             return KEYWORDS[name]
         if name in SOURCES:
             return Source(name)
-        if name == "uuid":
+        if name in RANDOM:
             return Uuid()
         if name == "type":
             arguments = self._arguments()

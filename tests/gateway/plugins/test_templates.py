@@ -152,7 +152,7 @@ def test_a_text_that_does_not_fit_is_given_up() -> None:
 
 
 def test_uuids_are_random_and_of_version_4() -> None:
-    texts = rendered("$(uuid) $(uuid)")
+    texts = rendered("$(uuid) $(uuidgen)")
     assert isinstance(texts, bytes)
     one, other = texts.decode().split()
     assert one != other
