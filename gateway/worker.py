@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 LOG_PATIENCE = 1.0
 """seconds that the last log lines have to be written: nobody may be reading the pipe that the log is"""
+STOP_PATIENCE = 0.5
+"""seconds that plugins have for what they do after a response, when the worker is stopped at once"""
+END_PATIENCE = 10.0
+"""the same after a drain; nobody waits for it, and each piece of work has a deadline of its own"""
 NICENESS = 5
 """How far the main thread stands back behind the loop's where processors are short: checking a large snapshot
 takes tens of milliseconds, which no request should wait for."""
@@ -69,6 +73,7 @@ class Worker:
         self._access_fd = self._open_access_log()
         self._loop_ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._exit_code = 0
+        self._drains = False
         self._plane = DataPlane(
             start.shared,
             start.index,
@@ -142,7 +147,8 @@ class Worker:
     def _end_plugin_thread(self) -> None:
         if self._plugins is None and self._jobs.waiting:
             self._start_plugin_thread()
-        if self._plugins is not None and not self._plugins.end():
+        patience = END_PATIENCE if self._drains else STOP_PATIENCE
+        if self._plugins is not None and not self._plugins.end(patience):
             self._log.warn(f"worker {self._start.slot}: a plugin does not end, its work is left undone")
         self._plane.jobs_at_end()
 
@@ -169,8 +175,10 @@ class Worker:
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGTERM:
+            self._drains = False
             self._plane.stop()
         elif number == signal.SIGQUIT:
+            self._drains = True
             self._plane.drain()
         elif number == signal.SIGUSR1:
             self._reopen_logs()

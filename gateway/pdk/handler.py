@@ -164,9 +164,8 @@ class PythonPluginHandler:
         raise TypeError(f"a plugin's function returns None or respond(…), not {type(result).__name__}")
 
     def _log(self, instance: Instance, request: Request) -> Any:
+        _ = request.ctx  # taken now: it is forgotten while the function may still wait for something
         if is_last_call(request):
-            # what the function still sees, nobody after it needs
-            _ = request.ctx
             self._contexts.pop(request.id, None)
         return instance.log(request, read_outcome(request))
 

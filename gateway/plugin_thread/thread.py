@@ -33,8 +33,8 @@ NICENESS = 2
 short."""
 SWEEP_INTERVAL = 0.25
 """seconds between looks for tasks whose requests do not wait any more"""
-END_PATIENCE = 10.0
-"""seconds that jobs which nobody waits for have at the end of a worker, unless their deadline is nearer"""
+CLOSE_PATIENCE = 1.0
+"""seconds that handlers have for closing what they hold, and the thread for ending"""
 STANDSTILL = 2.0
 """seconds after which a job that lets nobody else work is reported"""
 
@@ -84,16 +84,16 @@ class PluginThread:
         )
         self._thread.start()
 
-    def end(self) -> bool:
-        """Do what there is to do, each job within its deadline, close the handlers and end. False: it
-        hangs."""
+    def end(self, patience: float) -> bool:
+        """Do what there is to do, each job within its deadline and all within `patience` seconds, close the
+        handlers and end. False: it hangs."""
         if self._thread is None:
             return True
         assert self._loop is not None
         assert self._runner is not None
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._runner.begin_end)
-        self._thread.join(END_PATIENCE + 1)
+            self._loop.call_soon_threadsafe(self._runner.begin_end, patience)
+        self._thread.join(patience + CLOSE_PATIENCE)
         return not self._thread.is_alive()
 
     def look_after(self) -> None:
@@ -137,6 +137,7 @@ class Runner:
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._ending = asyncio.Event()
         self._sweeps = False
+        self._end_by = 0.0
         self.current: tuple[Job, float] | None = None
         """the job that is begun just now, and since when (time.monotonic())"""
 
@@ -150,8 +151,9 @@ class Runner:
         await self._finish_work()
         await self._close_handlers()
 
-    def begin_end(self) -> None:
+    def begin_end(self, patience: float) -> None:
         """Called through call_soon_threadsafe()."""
+        self._end_by = time.monotonic() + patience
         self._ending.set()
 
     # --- jobs -------------------------------------------------------------------------------------
@@ -219,10 +221,9 @@ class Runner:
 
     async def _finish_work(self) -> None:
         """Do what is in the ring. The sweep takes care of deadlines."""
-        end = time.monotonic() + END_PATIENCE
-        while (self._take() or self._tasks) and time.monotonic() < end:
+        while (self._take() or self._tasks) and time.monotonic() < self._end_by:
             if self._tasks:
-                await asyncio.wait(self._tasks, timeout=SWEEP_INTERVAL)
+                await asyncio.wait(self._tasks, timeout=min(SWEEP_INTERVAL, self._end_by - time.monotonic()))
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -234,6 +235,6 @@ class Runner:
             if close is None:
                 continue
             try:
-                await asyncio.wait_for(close(), timeout=1)
+                await asyncio.wait_for(close(), timeout=CLOSE_PATIENCE)
             except Exception as error:
                 self._context.log.error(f"closing {type(handler).__name__}: {problem_of(error)}")

@@ -119,7 +119,7 @@ def stage_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     yield make
     EchoHandler.released.set()
     for stage in stages:
-        stage.thread.end()
+        stage.thread.end(5)
 
 
 def test_handlers_answer_at_once_or_later(stage_of: Callable[..., Stage]) -> None:
@@ -210,7 +210,7 @@ def test_the_end_finishes_what_there_is(stage_of: Callable[..., Stage]) -> None:
     assert stage.worker.send(b"wait")
     stage.worker.end_round()
     started = time.monotonic()
-    assert stage.thread.end()
+    assert stage.thread.end(5)
     assert time.monotonic() - started < 5
     assert len(EchoHandler.configurations) == 101
     assert EchoHandler.closed
@@ -218,11 +218,17 @@ def test_the_end_finishes_what_there_is(stage_of: Callable[..., Stage]) -> None:
     assert stage.worker.in_use() == {"jobs": 0, "outside": 0, "bytes": 0, "buffers": 0, "users": 0}
 
 
-def test_a_thread_that_hangs_does_not_hold_up_the_end(
-    stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(thread, "END_PATIENCE", -0.9)
+def test_a_thread_that_hangs_does_not_hold_up_the_end(stage_of: Callable[..., Stage]) -> None:
     stage = stage_of()
     stage.park(0, b"block")
     wait_for(lambda: EchoHandler.configurations, what="the job is begun")
-    assert not stage.thread.end()
+    assert not stage.thread.end(0.1)
+
+
+def test_the_end_waits_only_so_long(stage_of: Callable[..., Stage]) -> None:
+    stage = stage_of()
+    assert stage.worker.send(b"wait")
+    stage.worker.end_round()
+    wait_for(lambda: EchoHandler.configurations, what="the job is begun")
+    assert stage.thread.end(0.1)
+    assert EchoHandler.closed
