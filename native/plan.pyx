@@ -356,7 +356,9 @@ cdef bint request_body_complete(Exchange* exchange) noexcept nogil:
 cdef bint request_body(Exchange* exchange, Text* body) noexcept nogil:
     if exchange.flags & EXCHANGE_BODY_OVER:
         return False
-    body[0] = text_of(exchange.segment, exchange.segment_length)
+    body[0] = text_of(b"", 0)                            # never NULL, which memcpy does not take
+    if exchange.segment != NULL:
+        body[0] = text_of(exchange.segment, exchange.segment_length)
     return True
 
 
