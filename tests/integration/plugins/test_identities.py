@@ -170,6 +170,8 @@ def test_credentials_are_neither_logged_nor_told(plugged: Plugged) -> None:
     bodies.append(plugged.request("/", f"Authorization: Basic {basic}").response.body)
     plugged.configure(plugin("hmac-auth"), consumers=[BOB])
     bodies.append(plugged.request("/", f"Authorization: hmac username={wrong}").response.body)
+    plugged.configure(plugin("jwt", uri_param_names=["token"]), consumers=[BOB])
+    bodies.append(plugged.request(f"/?token={wrong}&x=jwt-7431").response.body)
     # answered before key-auth has looked at it
     plugged.configure(plugin("key-auth"), plugin("bot-detection", deny=["badbot"]), consumers=[BOB])
     answer = plugged.request("/?x=seen-7431&apikey=k-7431", "User-Agent: badbot")
@@ -183,6 +185,7 @@ def test_credentials_are_neither_logged_nor_told(plugged: Plugged) -> None:
     assert "GET /?x=seen-7431&apikey=REDACTED HTTP/1.1" in logged
     assert "GET /?apikey=REDACTED&x=served-7431 HTTP/1.1" in logged
     assert "GET /?other=REDACTED HTTP/1.1" in logged
+    assert "GET /?token=REDACTED&x=jwt-7431 HTTP/1.1" in logged
     for secret in (wrong, "wrong-pass-7431", basic, "k-7431", "secret-password"):
         assert secret not in logged
         assert secret.encode() not in b"".join(bodies)
