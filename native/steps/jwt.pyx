@@ -50,6 +50,7 @@ from native.plan cimport (
     STEP_FAIL,
     StepFunctions,
     register_step,
+    share_text,
     respond_body,
     respond_message,
     step_config,
@@ -166,8 +167,10 @@ cdef uint64_t content_hash(const ControlWords* control, const CredentialRecord* 
 
 
 cdef int identify(Exchange* exchange, const CredentialRecord* credential, const ConsumerRecord* consumer,
-                  Text name) noexcept nogil:
-    """`credential` NULL: of a key set; the name is all that there is to tell."""
+                  Text name, Text token) noexcept nogil:
+    """`credential` NULL: of a key set; the name is all that there is to tell. The plugins after this one find the token
+    where Kong's do: shared.authenticated_jwt_token."""
+    share_text(exchange, text_of(b"authenticated_jwt_token", 23), token)
     if credential == NULL:
         return authenticate(exchange, NULL, consumer, name)
     return authenticate(exchange, credential, consumer_of(exchange.identities.base, credential),
@@ -253,7 +256,7 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
         exchange.worker.block.token_cache_hits += 1
         if now >= facts.expires:
             return refuse_with(exchange, config, text_of(b'{"exp":"token expired"}', 23))
-        return identify(exchange, credential, consumer, text_of(facts.claim, facts.claim_length))
+        return identify(exchange, credential, consumer, text_of(facts.claim, facts.claim_length), found.token)
     exchange.worker.block.token_cache_misses += 1
     return ask(exchange, plugin, found.token)
 
@@ -341,7 +344,7 @@ cdef int conclude(Exchange* exchange, const JwtConfig* config, Text result, Text
         memcpy(facts.claim, name.data, name.length)
         token_store(control, token_hash(control, config.rules, token.data, token.length), token.data, token.length,
                     &facts, exchange.worker.loop.wall_seconds)
-    return identify(exchange, credential, found.consumer, name)
+    return identify(exchange, credential, found.consumer, name, token)
 
 
 cdef int resume(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:

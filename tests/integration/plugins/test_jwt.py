@@ -480,3 +480,13 @@ def test_known_tokens_of_a_key_set_are_verified_again_in_time(plugged: Plugged, 
     while plugged.request("/", of_issuer(keys, "a")).status == 200:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_later_plugins_find_the_token_where_kongs_do(plugged: Plugged) -> None:
+    field = "X-Token:$(shared.authenticated_jwt_token)"
+    plugged.configure(
+        plugin("jwt"), plugin("request-transformer", add={"headers": [field]}), consumers=[BOB]
+    )
+    token = good()
+    for _ in range(2):  # verified, then remembered
+        assert plugged.request("/", f"Authorization: Bearer {token}").upstream.get("x-token") == token
