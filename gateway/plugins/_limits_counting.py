@@ -12,7 +12,8 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from itertools import chain
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from gateway.plugin_thread.context import Job
 from native.limiter import LimitTable
@@ -28,7 +29,6 @@ NOMINAL_LENGTHS = (1, 60, 3600, 86400, 30 * 86400, 365 * 86400)
 """seconds of each period, as Kong tells and keeps them"""
 
 _QUESTION = struct.Struct("=QII")
-_REFUSED = struct.Struct("=q")
 
 
 class CannotCount(Exception):
@@ -62,8 +62,7 @@ class Batches(Generic[Item]):
             await asyncio.wait([self._task])
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """How a limit stands."""
 
     remaining: int
@@ -71,8 +70,7 @@ class State:
     """seconds"""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The payload of a job (LimitQuestion of native/steps/limiting.pxd)."""
 
     time_ns: int
@@ -82,6 +80,8 @@ class Asked:
     @classmethod
     def read(cls, payload: bytes) -> Asked:
         time_ns, cost_count, _ = _QUESTION.unpack_from(payload)
+        if cost_count == 0:
+            return cls(time_ns, (), payload[_QUESTION.size :])
         costs = struct.unpack_from(f"={cost_count}Q", payload, _QUESTION.size)
         return cls(time_ns, costs, payload[_QUESTION.size + 8 * cost_count :])
 
@@ -94,8 +94,15 @@ def packed_scope(packed: bytes) -> str:
 
 def answer(states: Sequence[State], refused: int | None = None) -> bytes:
     """What the step reads (LimitAnswer and ToldState)."""
-    numbers = [number for state in states for number in (state.remaining, state.reset)]
-    return _REFUSED.pack(-1 if refused is None else refused) + struct.pack(f"={len(numbers)}Q", *numbers)
+    form = _ANSWERS[len(states)] if len(states) < len(_ANSWERS) else _answer_form(len(states))
+    return form.pack(-1 if refused is None else refused, *chain.from_iterable(states))
+
+
+def _answer_form(count: int) -> struct.Struct:
+    return struct.Struct(f"=q{2 * count}Q")
+
+
+_ANSWERS = [_answer_form(count) for count in range(len(PERIODS) + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +210,22 @@ class WindowCounting(Counting):
         """what keys begin with, up to who is counted"""
         self.limits = limits
         self._names = [f"{limit.name}:{limit.period_name}".lstrip(":").encode() for limit in limits]
+        self._seconds = 0
+        self._keys: dict[bytes, tuple[bytes, ...]] = {}
+        """of those who have asked in this second"""
 
     def keys(self, asked: Asked) -> tuple[bytes, ...]:
+        """The keys that are needed for who is counted, in the windows of now."""
+        seconds = asked.time_ns // SECOND_NS
+        if seconds != self._seconds:
+            self._seconds = seconds
+            self._keys = {}
+        known = self._keys.get(asked.identifier)
+        if known is None:
+            known = self._keys[asked.identifier] = self.make_keys(asked)
+        return known
+
+    def make_keys(self, asked: Asked) -> tuple[bytes, ...]:
         """The key of each limit, as Kong writes them to Redis."""
         windows = self.calendar.at(asked.time_ns)
         begin = b"%b:%b:" % (self.scope, asked.identifier)

@@ -83,17 +83,16 @@ class FixedWindows(WindowCounting):
         """The answers, from the counts."""
         wanted = len(question.jobs)
         resets = self.resets(question.time_ns)
-        answers = []
-        for position in range(wanted):
-            left = [
-                limit.amount - (count - wanted + position)
-                for limit, count in zip(self.limits, found, strict=True)
-            ]
-            refused = max((index for index, one in enumerate(left) if one <= 0), default=None)
-            states = [
-                State(max(0, one - 1 if refused in (None, index) else one), reset)
-                for index, (one, reset) in enumerate(zip(left, resets, strict=True))
-            ]
+        left = [limit.amount - count + wanted for limit, count in zip(self.limits, found, strict=True)]
+        admitted = max(0, min(wanted, *left))
+        answers = [
+            answer([State(one - position - 1, reset) for one, reset in zip(left, resets, strict=True)])
+            for position in range(admitted)
+        ]
+        for position in range(admitted, wanted):
+            now_left = [max(0, one - position) for one in left]
+            refused = max(index for index, one in enumerate(now_left) if one == 0)
+            states = [State(one, reset) for one, reset in zip(now_left, resets, strict=True)]
             answers.append(answer(states, refused))
         return answers
 
@@ -134,7 +133,7 @@ class RedisCosts(FixedWindows):
 class SlidingWindows(FixedWindows):
     """A question's keys: of each limit the window's and that of the one before."""
 
-    def keys(self, asked: Asked) -> tuple[bytes, ...]:
+    def make_keys(self, asked: Asked) -> tuple[bytes, ...]:
         windows = self.calendar.at(asked.time_ns)
         found = []
         for limit in self.limits:
@@ -198,7 +197,7 @@ class TokenBuckets(FixedWindows):
             for index, (limit, interval) in enumerate(zip(limits, self._intervals, strict=True))
         ]
 
-    def keys(self, asked: Asked) -> tuple[bytes, ...]:
+    def make_keys(self, asked: Asked) -> tuple[bytes, ...]:
         return tuple(
             b"{%b:%b}:%b:tokens" % (self.scope, asked.identifier, limit.period_name.encode())
             for limit in self.limits

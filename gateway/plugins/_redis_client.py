@@ -7,9 +7,9 @@ import hashlib
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import hiredis
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
@@ -17,12 +17,13 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from gateway.settings import Settings
 
 Client = Redis | RedisCluster
+Command = tuple[str | bytes | int, ...]
 
 PAUSE_SECONDS = 0.5
 """After a server did not answer in time, it is not asked for so long: the requests that come meanwhile would
@@ -33,27 +34,26 @@ class RedisProblem(Exception):
     """Redis is not there, does not answer, or refuses. The text tells no secret."""
 
 
-@dataclass(frozen=True)
 class Script:
     """A Lua script."""
 
-    text: str
-    is_joinable: bool = False
-    """Several calls may be made one: keys behind keys, arguments behind arguments, as many for each key, and
-    an answer for each."""
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    def __init__(self, text: str, *, is_joinable: bool = False) -> None:
+        """`is_joinable`: several calls may be made one: keys behind keys, arguments behind arguments, as many
+        for each key, and an answer for each."""
+        self.text = text
+        self.is_joinable = is_joinable
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A script with its keys and arguments."""
 
     script: Script
     keys: Sequence[bytes]
-    arguments: Sequence[int | float | bytes]
+    arguments: Sequence[int]
+
+    def command(self, name: str, script: str) -> Command:
+        return (name, script, len(self.keys), *self.keys, *self.arguments)
 
 
 class NamedTls(SSLConnection):
@@ -136,44 +136,44 @@ def _tls_options(redis: Mapping[str, Any], settings: Settings) -> dict[str, Any]
     return options
 
 
-async def run_calls(client: Client, calls: Sequence[Call]) -> list[Any]:
-    """The answers to calls, in their order. Raises the first error."""
-    answers = await _send(client, calls, "EVALSHA")
-    unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-    if unknown:
-        # The server has been started anew, or never seen the script.
-        again = await _send(client, [calls[index] for index in unknown], "EVAL")
-        for index, answer in zip(unknown, again, strict=True):
-            answers[index] = answer
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
+class Line:
+    """One connection, which is kept: to take one from the client's pool for each batch costs too much."""
 
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._connection: Any = None
 
-async def _send(client: Client, calls: Sequence[Call], command: str) -> list[Any]:
-    texts = [call.script.digest if command == "EVALSHA" else call.script.text for call in calls]
-    commands = [
-        (command, text, len(call.keys), *call.keys, *call.arguments)
-        for text, call in zip(texts, calls, strict=True)
-    ]
-    if len(commands) == 1 or isinstance(client, RedisCluster):
-        return await asyncio.gather(
-            *(client.execute_command(*one) for one in commands), return_exceptions=True
-        )
-    pipeline = client.pipeline(transaction=False)
-    for one in commands:
-        pipeline.execute_command(*one)
-    found: list[Any] = await pipeline.execute(raise_on_error=False)
-    return found
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands at once; their answers, of which some may be exceptions."""
+        pack: Any = hiredis.pack_command
+        data = b"".join([pack(command) for command in commands])
+        try:
+            return await self._exchange(data, len(commands))
+        except RedisConnectionError:
+            # The server has closed the connection meanwhile, or has been started again.
+            return await self._exchange(data, len(commands))
+
+    async def _exchange(self, data: bytes, count: int) -> list[Any]:
+        if self._connection is None:
+            pool: Any = self._client.connection_pool
+            self._connection = await pool.get_connection()
+        connection = self._connection
+        await connection.send_packed_command(data, check_health=False)
+        answers = []
+        for _ in range(count):
+            try:
+                answers.append(await connection.read_response())
+            except ResponseError as error:
+                answers.append(error)
+        return answers
 
 
 class RedisLink:
     """What a worker asks one Redis."""
 
     def __init__(self, redis: Mapping[str, Any], settings: Settings) -> None:
-        self.client = make_client(redis, settings)
-        self.is_cluster = isinstance(self.client, RedisCluster)
+        self._client = make_client(redis, settings)
+        self._line = None if isinstance(self._client, RedisCluster) else Line(self._client)
         self.name = describe(redis)
         self._timeout = timeout_of(redis)
         self._paused_until = 0.0
@@ -192,28 +192,39 @@ class RedisLink:
             raise RedisProblem(f"{self.name}: {error or type(error).__name__}") from error
 
     async def _call(self, calls: Sequence[Call]) -> list[Any]:
-        if self.is_cluster:
-            return await self._call_cluster(calls)
-        joined = _join([call for call in calls if call.script.is_joinable])
+        # A cluster has the keys of a call on different servers, unless the script needs them together.
+        arrange = _join if self._line else _split
+        arranged = arrange([call for call in calls if call.script.is_joinable])
         others = [call for call in calls if not call.script.is_joinable]
-        answers = await run_calls(self.client, [*joined, *others])
-        together = iter(answers[0] if joined else ())
-        alone = iter(answers[len(joined) :])
+        answers = await self._run([*arranged, *others])
+        of_keys = iter([number for some in answers[: len(arranged)] for number in some])
+        alone = iter(answers[len(arranged) :])
         return [
-            [next(together) for _ in call.keys] if call.script.is_joinable else next(alone) for call in calls
+            [next(of_keys) for _ in call.keys] if call.script.is_joinable else next(alone) for call in calls
         ]
 
-    async def _call_cluster(self, calls: Sequence[Call]) -> list[Any]:
-        """Keys of one call lie on different servers, unless the script needs them together."""
-        split = [one for call in calls for one in (_split(call) if call.script.is_joinable else [call])]
-        answers = iter(await run_calls(self.client, split))
-        return [
-            [next(answers)[0] for _ in call.keys] if call.script.is_joinable else next(answers)
-            for call in calls
-        ]
+    async def _run(self, calls: Sequence[Call]) -> list[Any]:
+        """The answers to calls as they are. Raises the first error."""
+        answers = await self._send([call.command("EVALSHA", call.script.digest) for call in calls])
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # The server has been started anew, or never seen the script.
+            again = [calls[index].command("EVAL", calls[index].script.text) for index in unknown]
+            for index, answer in zip(unknown, await self._send(again), strict=True):
+                answers[index] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        if self._line:
+            return await self._line.exchange(commands)
+        found = [self._client.execute_command(*command) for command in commands]
+        return await asyncio.gather(*found, return_exceptions=True)
 
     async def close(self) -> None:
-        await self.client.aclose()
+        await self._client.aclose()
 
 
 def _join(calls: Sequence[Call]) -> list[Call]:
@@ -223,9 +234,10 @@ def _join(calls: Sequence[Call]) -> list[Call]:
     return [Call(calls[0].script, keys, [argument for call in calls for argument in call.arguments])]
 
 
-def _split(call: Call) -> list[Call]:
-    each = len(call.arguments) // len(call.keys)
-    return [
-        Call(call.script, [key], call.arguments[index * each : (index + 1) * each])
-        for index, key in enumerate(call.keys)
-    ]
+def _split(calls: Sequence[Call]) -> list[Call]:
+    found = []
+    for call in calls:
+        each = len(call.arguments) // len(call.keys)
+        for index, key in enumerate(call.keys):
+            found.append(Call(call.script, [key], call.arguments[index * each : (index + 1) * each]))
+    return found
