@@ -111,7 +111,8 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove what only a running gateway has."""
-        for path in (self.state, self.reload, self.quit, *self.snapshots.glob("*.snapshot"), *self.plugins.glob("*.plugin")):
+        packed = (*self.snapshots.glob("*.snapshot"), *self.plugins.glob("*.plugin"))
+        for path in (self.state, self.reload, self.quit, *packed):
             path.unlink(missing_ok=True)
 
 

@@ -56,8 +56,6 @@ class PluginDefinition:
     """Seconds that a request waits for the plugin thread before it fails."""
     rewrites: bool = False
     """Whether it has something to do before routing (global uses of it only)."""
-    is_exposed: bool = True
-    """False: known, but it runs nothing for a request."""
 
     @property
     def step_name(self) -> str:

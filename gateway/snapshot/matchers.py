@@ -47,7 +47,8 @@ CRITERIA = (
 def deciding_criterion(first: bytes, second: bytes) -> str:
     """By what the matcher with the order `first` comes before the one with the order `second`."""
     parts = zip(_ORDER.unpack_from(first), _ORDER.unpack_from(second), strict=True)
-    return next((text for text, (one, other) in zip(CRITERIA, parts, strict=False) if one != other), CRITERIA[-1])
+    texts = zip(CRITERIA, parts, strict=False)
+    return next((text for text, (one, other) in texts if one != other), CRITERIA[-1])
 
 
 class Matcher(NamedTuple):

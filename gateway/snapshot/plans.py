@@ -68,7 +68,7 @@ class PreparedPlugin:
 def prepare_plugin(plugin: Plugin) -> PreparedPlugin | None:
     """The packed configuration of a plugin in use; None when it runs for no request."""
     definition = find_plugin(plugin.name) or missing_plugin(plugin.name)
-    if not definition.is_exposed or not plugin.enabled or HTTP.isdisjoint(plugin.protocols):
+    if not plugin.enabled or HTTP.isdisjoint(plugin.protocols):
         return None
     config = b""
     if definition.pack is not None:

@@ -1,4 +1,4 @@
-"""response-transformer: what the client gets instead of what the upstream, or the gateway itself, answered."""
+"""response-transformer: what the client gets for what the upstream, or the gateway itself, answered."""
 
 from __future__ import annotations
 
