@@ -22,10 +22,9 @@ from native.snapshot cimport PluginRecord
 cdef enum:
     JOB_RING = 8192              # places of a ring; a power of two
     MAX_JOBS = 8192              # jobs in existence, so that a ring is never full
-    # bytes of all requests and results that the loop thread holds or has handed over: what a plugin thread that
-    # stands still may cost
+    # bytes of all jobs' requests, unless there is but one job: what a plugin thread that stands still may cost
     MAX_JOB_BYTES = 67108864
-    MAX_JOB_RESULT = 33554432    # bytes of one result; a handler that returns more has failed
+    MAX_JOB_RESULT = 100663296   # bytes of one result, such as a body; a handler that returns more has failed
 
 cpdef enum JobState:
     JOB_NEW = 0

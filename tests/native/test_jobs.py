@@ -110,8 +110,8 @@ def test_a_forgotten_job_has_failed(worker: PlayedWorker) -> None:
 def test_a_result_that_is_too_long_is_refused(worker: PlayedWorker) -> None:
     worker.park(0)
     job = taken_one(worker)
-    with pytest.raises(ValueError, match="at most 33554432 are allowed"):
-        job.finish(bytes(33554433))
+    with pytest.raises(ValueError, match="at most 100663296 are allowed"):
+        job.finish(bytes(100663297))
     job.fail()
     worker.wake_up()
     assert worker.resumed(0) == (JobState.JOB_FAILED, b"")
@@ -172,12 +172,17 @@ def test_a_thread_that_stands_still_costs_bounded_memory(worker: PlayedWorker) -
         accepted += 1
     assert 600 < accepted <= 671
     assert worker.counted()["jobs_dropped"] == 1
+    assert not worker.park(0, bytes(70_000_000))
     while jobs := worker.queue().take():
         for job in jobs:
             job.finish(b"")
     del jobs, job
     worker.wake_up()
     assert worker.in_use() == UNUSED
+    assert worker.park(0, bytes(70_000_000))  # a single one is never too long
+    worker.abandon(0)
+    worker.queue().take()
+    worker.wake_up()
     count = 0
     while worker.send(b"x"):
         count += 1
