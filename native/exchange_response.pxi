@@ -56,8 +56,8 @@ cdef int begin_response(Exchange* exchange) noexcept nogil:
 cdef int write_response(Exchange* exchange) noexcept nogil:
     cdef bint interim_pending = flush_pending(exchange)
     cdef int result
-    if exchange.held_head != NULL:
-        frame_held(exchange)
+    if exchange.plan != NULL:
+        frame_changed(exchange)
     result = RESPONSE_MALFORMED if build_response_head(exchange) != 0 else RESPONSE_DATA
     if result == RESPONSE_DATA and exchange.held_head != NULL:
         result = relay_held(exchange)
@@ -68,7 +68,6 @@ cdef int write_response(Exchange* exchange) noexcept nogil:
         if interim_pending:
             abort_exchange(exchange)
         else:
-            discard_response(exchange)
             upstream_failed(exchange, FAILURE_MALFORMED)
         return GONE
     exchange.status = exchange.response.status

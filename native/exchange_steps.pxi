@@ -143,7 +143,6 @@ cdef bint advance_hold(Exchange* exchange) noexcept nogil:
     if result == RESPONSE_DATA:
         exchange.flags &= ~<uint32_t> EXCHANGE_HOLDS_RESPONSE
         return True
-    discard_response(exchange)
     upstream_failed(exchange, FAILURE_CLOSED if result == RESPONSE_CLOSED else FAILURE_MALFORMED)
     return False
 

@@ -133,6 +133,8 @@ cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept 
         abort_exchange(exchange)
         return
     drop_upstream(exchange)
+    if exchange.response_head_done:                      # a step holds the response, or its head was not to be written
+        discard_response(exchange)
     forget_response_steps(exchange)
     if exchange.flags & EXCHANGE_REPLAYABLE and (not sent or is_idempotent(exchange)):
         if not stale:

@@ -527,6 +527,8 @@ cdef bint change_response_status(Exchange* exchange, uint32_t status) noexcept n
         return False
     if exchange.flags & EXCHANGE_LOCAL:
         exchange.status = <uint16_t> status
+    elif exchange.response.status == 101:                # no message with a body, but the beginning of a tunnel
+        return False
     else:
         exchange.response.status = <uint16_t> status
         exchange.response.reason_length = 0

@@ -28,8 +28,8 @@ cdef int relay_response(Exchange* exchange) noexcept nogil
 cdef bint begin_hold(Exchange* exchange) noexcept nogil
 # Collect more. RESPONSE_DATA: all of it is held, or more than plugins may see (EXCHANGE_RESPONSE_OVER).
 cdef int hold_response(Exchange* exchange) noexcept nogil
-# What is held gets a Content-Length. Before build_response_head.
-cdef void frame_held(Exchange* exchange) noexcept nogil
+# The framing that the client gets when steps have held the body or changed the status. Before build_response_head.
+cdef void frame_changed(Exchange* exchange) noexcept nogil
 # Queue what is held behind the head. RESPONSE_DATA or RESPONSE_CLOSED.
 cdef int relay_held(Exchange* exchange) noexcept nogil
 

@@ -307,11 +307,31 @@ cdef bint may_have_body(Exchange* exchange) noexcept nogil:
 
 
 cdef void frame_held(Exchange* exchange) noexcept nogil:
-    if exchange.flags & EXCHANGE_RESPONSE_OVER or not may_have_body(exchange):
+    """The length of a body that is held is known, unless more of it is to come."""
+    if not may_have_body(exchange) \
+            or (exchange.flags & EXCHANGE_RESPONSE_OVER and not exchange.flags & EXCHANGE_RESPONSE_COMPLETE):
         return
     exchange.response.has_content_length = 1
     exchange.response.content_length = buffer_length(exchange.held)
     exchange.flags &= ~<uint32_t> EXCHANGE_CHUNK_RESPONSE
+
+
+cdef void frame_changed(Exchange* exchange) noexcept nogil:
+    """Steps may have taken the body, or changed the status from one that has a body to one that has none, or back."""
+    if exchange.response.status == 101 or exchange.request.method == METHOD_HEAD:
+        return
+    if not may_have_body(exchange):
+        # what the upstream sends as a body would be read as the next response
+        if not exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
+            exchange.response.keep_alive = 0
+        exchange.response_body = BODY_NONE
+        exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+        exchange.flags &= ~<uint32_t> EXCHANGE_CHUNK_RESPONSE
+    elif exchange.held_head != NULL:
+        frame_held(exchange)
+    elif exchange.response_body == BODY_NONE:
+        exchange.response.has_content_length = 1
+        exchange.response.content_length = 0
 
 
 cdef int relay_held(Exchange* exchange) noexcept nogil:
