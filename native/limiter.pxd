@@ -10,8 +10,8 @@ Three algorithms:
     token bucket     GCRA: the time at which the bucket is full again
 
 A key is known by two hashes. One chooses the bucket, 59 bits of the other are kept in the tag: that two of a million live
-keys count as one has odds below 1 : 10^10. Who may choose keys (header values) can find collisions with an effort, but
-they only join counts that are his own.
+keys count as one has odds below 1 : 10^10. The hashes have a secret of this gateway: who may choose keys (header values,
+addresses) cannot choose buckets, and so cannot drive others' counts, or his own, out of theirs on purpose.
 
 A bucket that is full of live counts loses the one that ends first (`evictions`): limits then are no longer kept for that
 key, and the table should be made larger (RATE_LIMIT_TABLE_SIZE).
@@ -83,6 +83,7 @@ ctypedef struct LimiterTable:
     TableHeader* header
     Place* buckets
     uint32_t bucket_count
+    uint64_t secret
 
 # The table in a gateway's shared memory. All zero bytes are an empty one.
 cdef LimiterTable limiter_table(ControlWords* control) noexcept nogil
@@ -100,7 +101,8 @@ cdef Limit make_limit(uint32_t algorithm, uint32_t period, double amount, double
 cdef void limiter_seeds(bytes text, uint64_t* seeds) noexcept
 
 # The key of `identifier` under two seeds, which stand for everything else that tells counters apart.
-cdef LimiterKey limiter_key(const uint64_t* seeds, const void* identifier, uint32_t length) noexcept nogil
+cdef LimiterKey limiter_key(const LimiterTable* table, const uint64_t* seeds, const void* identifier,
+                            uint32_t length) noexcept nogil
 
 # Count in each limit, or in none: returns -1, or the index of the limit that refuses, because nothing is left of it. All
 # states are filled in: an admitted request is counted in `remaining`; one that is refused is counted nowhere. `number`

@@ -96,6 +96,7 @@ cdef LimiterTable limiter_table(ControlWords* control) noexcept nogil:
     table.buckets = <Place*> (table.header + 1)
     # the first bucket's room is the header's
     table.bucket_count = <uint32_t> (count - 1 if count else 0)
+    table.secret = control.limiter_seed
     return table
 
 
@@ -153,10 +154,11 @@ cdef void set_moment(Moment* moment, int64_t seconds, uint64_t nanoseconds) noex
 
 
 # --- places ----------------------------------------------------------------------------------------------------------
-cdef LimiterKey limiter_key(const uint64_t* seeds, const void* identifier, uint32_t length) noexcept nogil:
+cdef LimiterKey limiter_key(const LimiterTable* table, const uint64_t* seeds, const void* identifier,
+                            uint32_t length) noexcept nogil:
     cdef LimiterKey key
-    key.place_hash = xxh64(identifier, length, seeds[0])
-    key.tag_hash = xxh64(identifier, length, seeds[1])
+    key.place_hash = xxh64(identifier, length, seeds[0] ^ table.secret)
+    key.tag_hash = xxh64(identifier, length, seeds[1] ^ table.secret)
     return key
 
 

@@ -59,7 +59,7 @@ cdef class LimitTable:
     cdef LimiterKey prepare(self, Limits limits, bytes identifier, time_ns):
         cdef const char* data = identifier
         set_moment(&self.moment, time_ns // 1000000000, time_ns)
-        return limiter_key(limits.seeds, data, <uint32_t> len(identifier))
+        return limiter_key(&self.table, limits.seeds, data, <uint32_t> len(identifier))
 
     def admit(self, Limits limits, bytes identifier, time_ns, number=1):
         """Count in each limit or in none: the index of the one that refuses or None, and (remaining, reset) of each."""

@@ -34,7 +34,8 @@ ctypedef struct ControlWords:
     uint64_t limiter_offset, limiter_size
     uint64_t token_cache_offset, token_cache_size
     uint64_t token_cache_seed        # a secret of this gateway: nobody outside can choose what its hashes are
-    uint64_t reserved[4]
+    uint64_t limiter_seed            # another one, for the same reason
+    uint64_t reserved[3]
 
 cpdef enum WorkerState:
     WORKER_FREE = 0

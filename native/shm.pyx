@@ -145,6 +145,7 @@ cdef class SharedState:
         control.token_cache_offset = cache_offset + cache_size + limiter_size
         control.token_cache_size = token_cache_size
         control.token_cache_seed = int.from_bytes(os.urandom(8), "little")
+        control.limiter_seed = int.from_bytes(os.urandom(8), "little")
         shm_store(&control.magic, SHARED_MAGIC)
         return self
 

@@ -222,7 +222,7 @@ cdef int count_here(Exchange* exchange, const PluginRecord* plugin, const RateLi
     cdef LimitState states[PERIODS]
     cdef const LimiterTable* table = find_table(exchange)
     cdef const Moment* moment = find_moment(exchange, config.is_exact)
-    cdef LimiterKey key = limiter_key(config.seeds, counted.data, counted.length)
+    cdef LimiterKey key = limiter_key(table, config.seeds, counted.data, counted.length)
     cdef int refused = limiter_admit(table, key, config.limits, config.count, 1, moment, states)
     if refused < 0:
         if config.place == COUNT_AND_TELL:
@@ -236,7 +236,7 @@ cdef void count_untold(Exchange* exchange, const PluginRecord* plugin, const Rat
                        const Moment* moment) noexcept nogil:
     """Note that others are to be told. The plugin thread hears of the first count, and again with each doubling, in case
     that the worker which was to tell has died."""
-    cdef LimiterKey key = limiter_key(config.untold_seeds, counted.data, counted.length)
+    cdef LimiterKey key = limiter_key(find_table(exchange), config.untold_seeds, counted.data, counted.length)
     cdef uint64_t before = 1
     cdef uint64_t untold
     cdef Job* job

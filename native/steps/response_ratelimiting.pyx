@@ -205,7 +205,7 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
         exchange.notes[exchange.step] = standing
         return STEP_PARK
     for i in range(config.name_count):
-        key = limiter_key(name[i].seeds, standing.counted.data, standing.counted.length)
+        key = limiter_key(find_table(exchange), name[i].seeds, standing.counted.data, standing.counted.length)
         for j in range(name[i].first, name[i].first + name[i].count):
             states_of(standing)[j] = limiter_look(
                 find_table(exchange), key, limits_of(config) + j, find_moment(exchange, False))
@@ -288,13 +288,13 @@ cdef bint spend(Exchange* exchange, const ResponseRateLimitingConfig* config, St
     for i in range(config.name_count):
         if costs[i] == 0:
             continue
-        key = limiter_key(name[i].seeds, standing.counted.data, standing.counted.length)
+        key = limiter_key(find_table(exchange), name[i].seeds, standing.counted.data, standing.counted.length)
         if limiter_admit(find_table(exchange), key, limits_of(config) + name[i].first, name[i].count, costs[i],
                          find_moment(exchange, False), states + name[i].first) < 0:
             continue
         for j in range(i):
             if costs[j]:
-                key = limiter_key(name[j].seeds, standing.counted.data, standing.counted.length)
+                key = limiter_key(find_table(exchange), name[j].seeds, standing.counted.data, standing.counted.length)
                 limiter_return(find_table(exchange), key, limits_of(config) + name[j].first, name[j].count, costs[j],
                                states + name[j].first)
         return False

@@ -384,3 +384,13 @@ def test_bad_limits_are_refused() -> None:
     for bad in ([], [(0, 0, 1)], [(FIXED, 6, 1)], [(FIXED, 0, 0)], [(FIXED, 0, 1)] * 7):
         with pytest.raises(ValueError, match=r"limit"):
             Limits(bad)
+
+
+def test_nobody_can_find_out_elsewhere_who_shares_a_bucket() -> None:
+    """Or else some chosen addresses would drive a count out of its bucket, and let it begin anew."""
+    limits = Limits([(FIXED, HOUR, 100)])
+    own, other = fresh_table(), fresh_table()
+    rivals = [key for i in range(20_000) if own.bucket(limits, key := b"%d" % i) == own.bucket(limits, b"me")]
+    together = [key for key in rivals if other.bucket(limits, key) == other.bucket(limits, b"me")]
+    assert len(rivals) > 20
+    assert len(together) < len(rivals) / 4
