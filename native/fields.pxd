@@ -74,6 +74,9 @@ cdef bint add_own_field(Head* head, const char* name, uint32_t name_length, cons
                         uint32_t length) noexcept nogil
 # Remove all of that name, and add one.
 cdef bint set_field(Head* head, const char* name, uint32_t name_length, const void* value, uint32_t length) noexcept nogil
+# The same for a name that is known to be one that may be changed.
+cdef bint set_own_field(Head* head, const char* name, uint32_t name_length, const void* value,
+                        uint32_t length) noexcept nogil
 # Whether a step may change the field `name`.
 cdef bint may_change(const char* name, uint32_t name_length) noexcept nogil
 

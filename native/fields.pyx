@@ -201,6 +201,12 @@ cdef bint set_field(Head* head, const char* name, uint32_t name_length, const vo
     return append_field(head, name, name_length, value, length, True)
 
 
+cdef bint set_own_field(Head* head, const char* name, uint32_t name_length, const void* value,
+                        uint32_t length) noexcept nogil:
+    remove_field(head, name, name_length)
+    return append_line(head, name, name_length, value, length, True)
+
+
 cdef bint next_field(const Head* head, uint32_t* place, Text* name, Text* value) noexcept nogil:
     cdef const HeaderField* field
     cdef const AddedField* added

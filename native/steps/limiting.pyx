@@ -3,7 +3,7 @@
 from libc.string cimport memcmp, memcpy
 
 from native.connection cimport Exchange, Job
-from native.fields cimport Head, Text, find_field, set_field, text_of
+from native.fields cimport Head, Text, find_field, set_own_field, text_of
 from native.identities cimport record_text
 from native.jobs cimport JOB_DONE, job_new
 from native.limiter cimport LimiterTable, Moment, clock_nanoseconds, limiter_table, set_moment
@@ -89,7 +89,7 @@ cdef const ToldState* read_answer(const Job* job, uint32_t count, int64_t* refus
 
 cdef void set_number(Head* head, Text name, uint64_t number) noexcept nogil:
     cdef uint8_t digits[NUMBER_TEXT]
-    set_field(head, <const char*> name.data, name.length, digits, format_number(number, digits))
+    set_own_field(head, <const char*> name.data, name.length, digits, format_number(number, digits))
 
 
 cdef void set_remaining(Head* head, Text name, uint64_t remaining, Text fraction) noexcept nogil:
@@ -101,4 +101,4 @@ cdef void set_remaining(Head* head, Text name, uint64_t remaining, Text fraction
         return
     length = format_number(remaining - 1, text)
     memcpy(text + length, fraction.data, fraction.length)
-    set_field(head, <const char*> name.data, name.length, text, length + fraction.length)
+    set_own_field(head, <const char*> name.data, name.length, text, length + fraction.length)

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from native.connection cimport Exchange, Job
-from native.fields cimport Head, Text, find_field, set_field, text_of
+from native.fields cimport Head, Text, find_field, set_own_field, text_of
 from native.jobs cimport job_send, job_submit
 from native.limiter cimport (
     FIXED_WINDOW,
@@ -153,7 +153,7 @@ cdef void tell_limits(Exchange* exchange, const RateLimitingConfig* config, cons
         limit_name = LIMIT_FIELDS[config.limits[i].period]
         remaining_name = REMAINING_FIELDS[config.limits[i].period]
         if is_tighter(&head, remaining_name, states[i].remaining):
-            set_field(&head, <const char*> limit_name.data, limit_name.length, limit_text.data, limit_text.length)
+            set_own_field(&head, <const char*> limit_name.data, limit_name.length, limit_text.data, limit_text.length)
             set_remaining(&head, remaining_name, states[i].remaining, fraction)
     if refused < 0 and not is_tighter(&head, text_of(b"RateLimit-Remaining", 19), states[least].remaining):
         return
@@ -162,7 +162,7 @@ cdef void tell_limits(Exchange* exchange, const RateLimitingConfig* config, cons
         set_number(&head, text_of(b"Retry-After", 11), states[least].reset)
     limit_text = packed_text(config, config.shown[least].text)
     fraction = packed_text(config, config.shown[least].fraction)
-    set_field(&head, b"RateLimit-Limit", 15, limit_text.data, limit_text.length)
+    set_own_field(&head, b"RateLimit-Limit", 15, limit_text.data, limit_text.length)
     set_remaining(&head, text_of(b"RateLimit-Remaining", 19), states[least].remaining, fraction)
     set_number(&head, text_of(b"RateLimit-Reset", 15), states[least].reset)
 

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from native.connection cimport EXCHANGE_LOCAL, Exchange, Job
-from native.fields cimport Head, Text, find_field, remove_field, same_text, set_field, text_of
+from native.fields cimport Head, Text, find_field, remove_field, same_text, set_own_field, text_of
 from native.jobs cimport job_send, job_submit
 from native.limiter cimport (
     FIXED_WINDOW,
@@ -335,7 +335,7 @@ cdef void tell_limits(Head* head, const ResponseRateLimitingConfig* config, Stan
     for i in range(config.limit_count):
         name = packed_text(config, limit[i].limit_field)
         text = packed_text(config, limit[i].shown.text)
-        set_field(head, <const char*> name.data, name.length, text.data, text.length)
+        set_own_field(head, <const char*> name.data, name.length, text.data, text.length)
         set_remaining(head, packed_text(config, limit[i].remaining_field), states_of(standing)[i].remaining,
                       packed_text(config, limit[i].shown.fraction))
 
