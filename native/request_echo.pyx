@@ -53,7 +53,7 @@ ctypedef struct Sink:
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
 cdef void put_bytes(Sink* sink, const void* data, uint32_t length) noexcept nogil:
-    if sink.data != NULL:
+    if sink.data != NULL and length:
         memcpy(sink.data + sink.length, data, length)
     sink.length += length
 
