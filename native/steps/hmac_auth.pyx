@@ -234,6 +234,13 @@ cdef bint is_recent(const HmacAuthConfig* config, const Head* head, const char* 
     return date >= 0 and -config.clock_skew <= difference <= config.clock_skew
 
 
+cdef bint signs_recent_dates(const HmacAuthConfig* config, const Head* head, Text names) noexcept nogil:
+    """Whether each of the two dates that is signed is recent: an old request would be good again with a new date, which
+    nobody has signed, in the other header."""
+    return (not is_signed(names, text_of(b"x-date", 6)) or is_recent(config, head, b"x-date", 6)) \
+        and (not is_signed(names, text_of(b"date", 4)) or is_recent(config, head, b"date", 4))
+
+
 # --- the signature ---------------------------------------------------------------------------------------------------
 cdef void add_piece(Signed* signed_, Text text) noexcept nogil:
     """What does not fit is counted: the signature cannot be verified then."""
@@ -348,6 +355,8 @@ cdef const char* problem_of(Exchange* exchange, const HmacAuthConfig* config, co
         return NOT_VERIFIABLE
     if not is_genuine(exchange, head, signature, kind, credential[0]):
         return NO_MATCH
+    if not signs_recent_dates(config, head, signature.headers):
+        return TOO_OLD
     return NULL
 
 

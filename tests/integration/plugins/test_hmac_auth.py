@@ -141,6 +141,15 @@ def test_dates(plugged: Plugged) -> None:
     assert plugged.request("/", *fields).status == 200
 
 
+@pytest.mark.parametrize(("old", "new"), [("X-Date", "Date"), ("Date", "X-Date")])
+def test_an_old_request_is_not_good_again_with_a_new_date(plugged: Plugged, old: str, new: str) -> None:
+    configure(plugged, clock_skew=30)
+    date = now(-1000)
+    header = authorization([f"{old.lower()}: {date}"], old.lower())
+    fields = (f"{old}: {date}", f"{new}: {now()}", f"Authorization: {header}")
+    assert_refused(plugged.request("/", *fields), TOO_OLD)
+
+
 @pytest.mark.parametrize("date", ["", "now", "1700000000", "Sun, 06 Nov 1994 08:49:37 GMT"])
 def test_what_is_no_date_of_today(plugged: Plugged, date: str) -> None:
     configure(plugged)
