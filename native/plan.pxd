@@ -119,7 +119,7 @@ cdef int respond_error(Exchange* exchange, uint32_t status, const char* message)
 cdef int respond_error_text(Exchange* exchange, uint32_t status, Text message) noexcept nogil
 # {"message":"…"} on one line, application/json (kong.response.exit).
 cdef int respond_message(Exchange* exchange, uint32_t status, const char* message) noexcept nogil
-# A body as it is. `content_type` empty: no Content-Type. Texts are copied.
+# A body as it is. `content_type` empty: no Content-Type. Texts are copied. STEP_FAIL: the type has control characters.
 cdef int respond_body(Exchange* exchange, uint32_t status, Text content_type, Text body) noexcept nogil
 
 # --- the response's body, in `response` functions --------------------------------------------------------------------

@@ -490,6 +490,8 @@ cdef int respond_message(Exchange* exchange, uint32_t status, const char* messag
 
 
 cdef int respond_body(Exchange* exchange, uint32_t status, Text content_type, Text body) noexcept nogil:
+    if not is_clean(content_type, True):
+        return STEP_FAIL
     return answer_with(exchange, STEP_ANSWER_BODY, status, exchange_copy(exchange, body.data, body.length),
                        exchange_copy(exchange, content_type.data, content_type.length))
 

@@ -28,6 +28,8 @@ class Answer(Exception):
         for name, values in (headers or {}).items():
             for value in (values,) if isinstance(values, str) else values:
                 if name.lower() == "content-type":
+                    if any(character < " " or character == "\x7f" for character in value):
+                        raise ValueError("the value of a header has no control characters")
                     self.content_type = value
                 else:
                     self.headers.append((name, value))

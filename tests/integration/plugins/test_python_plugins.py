@@ -207,6 +207,14 @@ def test_a_plugin_answers(
     assert reply.upstream is None
 
 
+@pytest.mark.parametrize("end", ["%0d%0a", "%0a", "%0d", "%00"])
+def test_a_content_type_is_one_line(gateway: PluginGateway, end: str) -> None:
+    gateway.use("answer", {"kind": "echoed"})
+    reply = gateway.get(f"/?type=text/css{end}X-Smuggled:%201")
+    assert (reply.status, reply.headers["X-Smuggled"]) == (500, None)
+    assert gateway.get("/?type=text/css").headers["Content-Type"] == "text/css"
+
+
 def test_a_response_is_changed(gateway: PluginGateway) -> None:
     gateway.upstream.answer(404, "gone", {"X-Upstream": "yes"})
     gateway.use("change-response")

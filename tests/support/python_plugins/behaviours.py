@@ -134,7 +134,7 @@ class Answer(Plugin):
     """Answers by itself."""
 
     class Config(msgspec.Struct):
-        kind: Literal["json", "text", "bytes", "nothing", "raised", "typed"] = "json"
+        kind: Literal["json", "text", "bytes", "nothing", "raised", "typed", "echoed"] = "json"
 
     config: Config
 
@@ -151,6 +151,8 @@ class Answer(Plugin):
                 return respond(204, None, headers)
             case "typed":
                 return respond(200, "<p>", {**headers, "Content-Type": "text/html"})
+            case "echoed":
+                return respond(200, "text", {"Content-Type": request.query["type"]})
         await asyncio.sleep(0)
         raise respond(409, {"message": "raised"}, headers)
 
