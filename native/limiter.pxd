@@ -85,7 +85,8 @@ ctypedef struct LimiterTable:
     uint32_t bucket_count
     uint64_t secret
 
-# The table in a gateway's shared memory. All zero bytes are an empty one.
+# The table in a gateway's shared memory. All zero bytes are an empty one. Without room for any, nothing is counted and
+# everything admitted.
 cdef LimiterTable limiter_table(ControlWords* control) noexcept nogil
 
 # Bring `moment` to a time; costs next to nothing within the same second.

@@ -92,10 +92,10 @@ ctypedef struct Count:
 cdef LimiterTable limiter_table(ControlWords* control) noexcept nogil:
     cdef LimiterTable table
     cdef uint64_t count = control.limiter_size // (BUCKET_PLACES * sizeof(Place))
-    table.header = <TableHeader*> (<uint8_t*> control + control.limiter_offset)
-    table.buckets = <Place*> (table.header + 1)
     # the first bucket's room is the header's
     table.bucket_count = <uint32_t> (count - 1 if count else 0)
+    table.header = <TableHeader*> (<uint8_t*> control + control.limiter_offset) if table.bucket_count else NULL
+    table.buckets = <Place*> (table.header + 1)
     table.secret = control.limiter_seed
     return table
 

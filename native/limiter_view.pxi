@@ -129,6 +129,8 @@ cdef class LimitTable:
 
     def statistics(self):
         """places: how many there are; used_places: how many have ever been used; evictions: live counts lost."""
+        if self.table.bucket_count == 0:
+            return {"places": 0, "used_places": 0, "evictions": 0}
         return {
             "places": self.table.bucket_count * (BUCKET_PLACES - 1),
             "used_places": LIMITER_LOAD(&self.table.header.used_places),

@@ -11,6 +11,7 @@ from gateway import KONG_VERSION, __version__
 from gateway.snapshot import Resolution
 from gateway.snapshot.target_health import Marks
 from gateway.store import Configuration
+from native.limiter import LimitTable
 from native.shm import SharedState, WorkerState
 
 from . import metrics as m
@@ -73,6 +74,10 @@ def add_node(page: Exposition, scrape: Scrape) -> None:
     page.add(m.CONTROL_RESTARTS, scrape.shared.control_restarts)
     for word, metric in (*m.WORKER_COUNTERS.items(), *m.WORKER_GAUGES.items()):
         page.add(metric, totals[word])
+    limits = LimitTable(scrape.shared).statistics()
+    page.add(m.LIMIT_EVICTIONS, limits["evictions"])
+    page.add(m.LIMIT_PLACES, limits["places"])
+    page.add(m.LIMIT_PLACES_USED, limits["used_places"])
     for type_name, entities in sorted(scrape.configuration.entities.items()):
         page.add(m.CONFIGURATION_SIZE, len(entities), type_name)
     states = Counter(resolution.state.name.lower() for resolution in scrape.resolutions.values())

@@ -120,6 +120,19 @@ PEERS_NUMBER = Metric("sluicegate_peers_number", "gauge", "Number of the publish
 IDENTITIES_NUMBER = Metric(
     "sluicegate_identities_number", "gauge", "Number of the published identities snapshot"
 )
+LIMIT_EVICTIONS = Metric(
+    "sluicegate_rate_limit_evictions_total",
+    "counter",
+    "Counts of rate limits lost because their part of the table was full",
+)
+LIMIT_PLACES = Metric(
+    "sluicegate_rate_limit_places", "gauge", "Counts that the table of rate limits has room for"
+)
+LIMIT_PLACES_USED = Metric(
+    "sluicegate_rate_limit_places_used",
+    "gauge",
+    "Places of the table of rate limits that have been used; those of ended windows are used again",
+)
 CONFIGURATION_SIZE = Metric(
     "sluicegate_entities", "gauge", "Entities of the current configuration by type", ("type",)
 )

@@ -1,4 +1,4 @@
-"""Counting against limits: the algorithms against models that are plain arithmetic, and the table's own behaviour."""
+"""Counting against limits: the algorithms against models of plain arithmetic, and how the table behaves."""
 
 from __future__ import annotations
 
@@ -394,3 +394,12 @@ def test_nobody_can_find_out_elsewhere_who_shares_a_bucket() -> None:
     together = [key for key in rivals if other.bucket(limits, key) == other.bucket(limits, b"me")]
     assert len(rivals) > 20
     assert len(together) < len(rivals) / 4
+
+
+def test_without_a_table_everything_passes() -> None:
+    table = fresh_table(0)
+    assert table.statistics() == {"places": 0, "used_places": 0, "evictions": 0}
+    limits = Limits([(FIXED, MINUTE, 1), (FIXED, HOUR, 1)])
+    assert [admitted(table, limits, NOON) for _ in range(3)] == [True] * 3
+    table.admit_and_return(limits, b"k", NOON * NS)
+    assert table.add(limits, b"k", NOON * NS, 5) == [0, 0]
