@@ -142,16 +142,19 @@ class Line:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._connection: Any = None
+        self._in_use = asyncio.Lock()
+        """several batches use one link; the answers to one must not be read by another"""
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands at once; their answers, of which some may be exceptions."""
         pack: Any = hiredis.pack_command
         data = b"".join([pack(command) for command in commands])
-        try:
-            return await self._exchange(data, len(commands))
-        except RedisConnectionError:
-            # The server has closed the connection meanwhile, or has been started again.
-            return await self._exchange(data, len(commands))
+        async with self._in_use:
+            try:
+                return await self._exchange(data, len(commands))
+            except RedisConnectionError:
+                # The server has closed the connection meanwhile, or has been started again.
+                return await self._exchange(data, len(commands))
 
     async def _exchange(self, data: bytes, count: int) -> list[Any]:
         if self._connection is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +220,29 @@ def test_what_could_not_be_told_is_told_later() -> None:
 
 
 # --- costs of responses ------------------------------------------------------------------------------------
+
+
+def test_batches_of_one_link_get_their_own_answers(valkey: Valkey) -> None:
+    """What responses cost is told while others ask how they stand, over the same connection."""
+    configured = Configured(
+        "response-ratelimiting",
+        {"policy": "redis", "redis": valkey.settings(), "limits": {"video": {"day": 1000}}},
+    )
+    now = (NOON + 1) * NS
+    users = range(1, 9)
+
+    async def work(node: Node) -> list[list[int]]:
+        def look(user: int) -> Awaitable[Told]:
+            return node.ask(configured, b"u%d" % user, verb=LimitVerb.VERB_LOOK, time_ns=now)
+
+        for _ in range(30):
+            for user in users:
+                await node.ask(configured, b"u%d" % user, verb=LimitVerb.VERB_ADD, time_ns=now, costs=(user,))
+            await asyncio.gather(*map(look, users))
+        await node.handler.close()
+        return [(await look(user)).remaining for user in users]
+
+    assert on_node(work) == [[1000 - 30 * user] for user in users]
 
 
 def test_costs_are_looked_at_and_added(valkey: Valkey) -> None:
