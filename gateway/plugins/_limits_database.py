@@ -132,17 +132,26 @@ class DatabaseQuestions(Questions):
     async def _run(self, work: Any, subject: Any) -> Any:
         """Do something with the connection, which belongs to one at a time."""
         async with self._lock:
+            task = asyncio.ensure_future(self._work(work, subject))
             try:
-                async with asyncio.timeout(self._address.timeout):
-                    if self._connection is None or self._connection.closed:
-                        self._connection = await self._address.connect_async()
-                    result = await work(self._connection, subject)
-                    await self._clean(self._connection)
-                    return result
+                await asyncio.wait([task], timeout=self._address.timeout)
+                if task.done():
+                    return task.result()
+                raise TimeoutError("no answer in time")
             except (TimeoutError, psycopg.Error, OSError) as error:
                 await self._drop_connection()
-                shown = str(error).strip().partition("\n")[0] or "no answer in time"
+                shown = str(error).strip().partition("\n")[0] or type(error).__name__
                 raise CannotCount(f"cannot count in {self._address}: {shown}") from error
+            finally:
+                # (With its connection gone: else the server would be asked to cancel what it does.)
+                task.cancel()
+
+    async def _work(self, work: Any, subject: Any) -> Any:
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._address.connect_async()
+        result = await work(self._connection, subject)
+        await self._clean(self._connection)
+        return result
 
     async def _clean(self, connection: Connection) -> None:
         now = time.monotonic()
@@ -153,6 +162,7 @@ class DatabaseQuestions(Questions):
     async def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            connection.pgconn.finish()
             await connection.close()
 
     async def close(self) -> None:
