@@ -1,0 +1,9 @@
+"""For all tests: how hypothesis tries things out."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# How long one example takes says something about the machine and what else runs there, nothing about the code.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
