@@ -24,6 +24,9 @@ cdef enum:
     MAX_JOBS = 8192              # jobs in existence, so that a ring is never full
     # bytes of all jobs' requests, unless there is but one job: what a plugin thread that stands still may cost
     MAX_JOB_BYTES = 67108864
+    # Jobs up to this size are made all the same: a few large bodies that wait for one plugin keep nobody from
+    # having a token verified or a request counted. MAX_JOBS of them are as much again.
+    SMALL_JOB = 8192
     MAX_JOB_RESULT = 100663296   # bytes of one result, such as a body; a handler that returns more has failed
 
 cpdef enum JobState:

@@ -148,7 +148,8 @@ cdef Job* job_new(Exchange* exchange, const PluginRecord* plugin, uint32_t verb,
     cdef JobQueues* queues = queues_of(worker)
     cdef JobEntry* entry = NULL
     cdef Buffer* request = NULL
-    if queues.existing < MAX_JOBS and (queues.bytes + room <= MAX_JOB_BYTES or queues.existing == 0):
+    if queues.existing < MAX_JOBS \
+            and (queues.bytes + room <= MAX_JOB_BYTES or room <= SMALL_JOB or queues.existing == 0):
         entry = <JobEntry*> slab_take(&queues.entries)
         request = buffer_take(&worker.buffers, room)
     if entry == NULL or request == NULL:

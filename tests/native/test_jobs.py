@@ -166,6 +166,20 @@ def test_sending_waits_for_nothing(worker: PlayedWorker) -> None:
     assert worker.in_use() == UNUSED
 
 
+def test_large_jobs_leave_room_for_small_ones(worker: PlayedWorker) -> None:
+    """Or else a few bodies that wait for one plugin would keep everybody from being authenticated."""
+    for size in (1_000_000, 100_000, 10_000):
+        while worker.send(bytes(size)):
+            pass
+    assert all(worker.send(bytes(8_000)) for _ in range(100))
+    while jobs := worker.queue().take():
+        for job in jobs:
+            job.finish(b"")
+    del jobs, job
+    worker.wake_up()
+    assert worker.in_use() == UNUSED
+
+
 def test_a_thread_that_stands_still_costs_bounded_memory(worker: PlayedWorker) -> None:
     accepted = 0
     while worker.send(bytes(100_000)):
