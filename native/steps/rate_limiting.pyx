@@ -42,7 +42,6 @@ from native.snapshot cimport PlanStep, PluginRecord, plan_steps
 from native.steps.limiting cimport (
     COUNT_AND_TELL,
     COUNT_ELSEWHERE,
-    COUNT_HERE,
     VERB_ADMIT,
     VERB_TELL,
     ShownLimit,
