@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-# How long one example takes says something about the machine and what else runs there, nothing about the code.
+# How long one example takes tells of the machine and what else runs there, not of the code.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
