@@ -1,9 +1,9 @@
 """See limiting.pxd."""
 
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from native.connection cimport Exchange, Job
-from native.fields cimport Head, Text, find_field, set_own_field, text_of
+from native.fields cimport Head, Text, find_field, same_text, set_own_field, text_of
 from native.identities cimport record_text
 from native.jobs cimport JOB_DONE, job_new
 from native.limiter cimport LimiterTable, Moment, clock_nanoseconds, limiter_table, set_moment
@@ -33,10 +33,10 @@ cdef Text find_counted(Exchange* exchange, uint8_t limit_by, Text name) noexcept
         head = request_head(exchange)
         if find_field(&head, <const char*> name.data, name.length, 0, &found):
             return found
-    if limit_by == BY_PATH:
-        found = request_path(exchange)
-        if found.length == name.length and memcmp(found.data, name.data, name.length) == 0:
-            return found
+    # a path in any spelling that leads to the same route: /%78 and /a/../x are /x
+    if limit_by == BY_PATH and (same_text(name, request_path(exchange))
+                                or same_text(name, text_of(exchange.path, exchange.path_length))):
+        return name
     return client_address(exchange)
 
 

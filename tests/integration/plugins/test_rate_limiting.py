@@ -165,6 +165,12 @@ def test_by_path(fresh: Fresh) -> None:
     assert fresh.statuses(1, target="/y") + fresh.statuses(1, target="/x/") == [200, 429], "the address"
 
 
+@pytest.mark.parametrize("target", ["/%78", "//x", "/./x", "/a/../x"])
+def test_by_path_in_another_spelling(fresh: Fresh, target: str) -> None:
+    fresh.configure(limit(hour=1, limit_by="path", path="/x"))
+    assert fresh.statuses(1, target="/x") + fresh.statuses(1, target=target) == [200, 429]
+
+
 def test_by_service(fresh: Fresh, shared_gateway: Gateway) -> None:
     names = [f"s{uuid.uuid4().hex}" for _ in range(2)]
     services = [
