@@ -116,16 +116,19 @@ cdef class Request:
     @property
     def path(self):
         """The path as the client sent it, with percent escapes, without the query. Assign to send another one
-        upstream: the whole of it, nothing is stripped or put before."""
+        upstream: the whole of it, nothing is stripped or put before. ValueError for a "?" or "#": nobody's text may
+        become a query by way of the path; they are written %3F and %23."""
         if self._path is None:
             self._path = self.call.text(CALL_PATH)
         return self._path
 
     @path.setter
     def path(self, str path not None):
-        self._path = checked_target(path, "path")
         if not path.startswith("/"):
             raise ValueError("a path begins with /")
+        if "?" in path or "#" in path:
+            raise ValueError("a path has no ? and no #: they are written %3F and %23")
+        self._path = checked_target(path, "path")
         self.call.changes.put(SET_PATH, 0, encoded(path), b"")
 
     @property
@@ -161,6 +164,8 @@ cdef class Request:
     def host(self, str host not None):
         if not host:
             raise ValueError("a host has a name")
+        if not NOT_IN_HOSTS.isdisjoint(host):
+            raise ValueError(f"a host has none of {''.join(sorted(NOT_IN_HOSTS))}")
         self._host = checked_target(host, "host")
         self.call.changes.put(SET_HOST, 0, encoded(host), b"")
 
@@ -298,6 +303,10 @@ cdef class Request:
 
     def __repr__(self):
         return f"<Request {self.method} {self.path}>"
+
+
+# They end a host in a URL, or what stands before it.
+NOT_IN_HOSTS = frozenset("/?#@\\")
 
 
 cdef str checked_target(str text, str what):

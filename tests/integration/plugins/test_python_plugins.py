@@ -98,6 +98,15 @@ def test_method_path_query_and_host_go_upstream(gateway: PluginGateway) -> None:
     assert upstream.headers["Host"] == "inner.test"
 
 
+@pytest.mark.parametrize(
+    "change", [{"path": "/a?admin=1"}, {"path": "/a#b"}, {"host": "a/b"}, {"host": "a@b"}, {"host": "a?b"}]
+)
+def test_a_part_of_the_target_stays_one(gateway: PluginGateway, change: dict[str, str]) -> None:
+    gateway.use("change", change)
+    reply = gateway.get("/")
+    assert (reply.status, reply.upstream) == (500, None)
+
+
 def test_headers_go_upstream(gateway: PluginGateway) -> None:
     gateway.use(
         "change", {"set": {"X-One": "new", "X-Umlaut": "ä"}, "add": {"X-Two": "b"}, "remove": ["X-Gone"]}
