@@ -271,6 +271,10 @@ class Questions(ABC):
     async def find(self, questions: Sequence[Question]) -> list[list[bytes]]:
         """The answers to the jobs of each question. Raises CannotCount."""
 
+    @abstractmethod
+    async def add(self, counting: Any, some: Sequence[Asked]) -> None:
+        """Count costs of responses for one configuration. Raises CannotCount."""
+
     async def _answer(self, questions: list[Question]) -> None:
         self._waiting = {}
         answers: list[list[bytes]] = []
@@ -285,6 +289,44 @@ class Questions(ABC):
     async def close(self) -> None:
         """Answer what was asked."""
         await self._batches.finish()
+
+
+class AskedWindows(WindowCounting):
+    """Windows whose counts are asked for, together with those of other configurations."""
+
+    def __init__(
+        self, questions: Questions, calendar: Calendar, scope: str, limits: Sequence[CountedLimit]
+    ) -> None:
+        super().__init__(calendar, scope, limits)
+        self.questions = questions
+
+    def admit(self, job: Job, asked: Asked) -> None:
+        self.questions.ask(self, self.keys(asked), asked.time_ns, job)
+
+
+class AskedCosts(AskedWindows):
+    """What upstreams say that responses cost."""
+
+    def __init__(
+        self, questions: Questions, calendar: Calendar, scope: str, limits: Sequence[CountedLimit]
+    ) -> None:
+        super().__init__(questions, calendar, scope, limits)
+        self._costs: Batches[Asked] = Batches(self._add)
+
+    def look(self, job: Job, asked: Asked) -> None:
+        self.questions.ask(self, self.keys(asked), asked.time_ns, job)
+
+    def add(self, asked: Asked) -> None:
+        self._costs.add(asked)
+
+    async def _add(self, some: list[Asked]) -> None:
+        try:
+            await self.questions.add(self, some)
+        except CannotCount as error:
+            self.questions.complain(str(error))
+
+    async def close(self) -> None:
+        await self._costs.finish()
 
 
 def _settle(question: Question, texts: Sequence[bytes]) -> None:

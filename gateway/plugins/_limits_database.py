@@ -14,19 +14,16 @@ from typing import Any
 
 import psycopg
 
-from gateway.plugin_thread.context import Job
 from gateway.store.sql.connections import Address
 
 from ._limits_counting import (
     Asked,
-    Batches,
-    Calendar,
+    AskedCosts,
+    AskedWindows,
     CannotCount,
     Complain,
-    CountedLimit,
     Question,
     Questions,
-    WindowCounting,
     grant,
     granted_answers,
 )
@@ -105,7 +102,10 @@ class DatabaseQuestions(Questions):
                 used = [counts[text(key)] for key in question.keys]
                 granted = grant(question.counting.limits, used, len(question.jobs))
                 if granted:
-                    numbers |= {text(key): granted for key in question.keys}
+                    # Configurations may share counts: the next question begins with what this one has got.
+                    for key in map(text, question.keys):
+                        counts[key] += granted
+                        numbers[key] = numbers.get(key, 0) + granted
                 answers[id(question)] = question.counting.settle(question, used, granted)
             if numbers:
                 await connection.execute(COUNT, (list(numbers), list(numbers.values())))
@@ -171,19 +171,10 @@ class DatabaseQuestions(Questions):
         await self._drop_connection()
 
 
-class DatabaseWindows(WindowCounting):
+class DatabaseWindows(AskedWindows):
     """Requests."""
 
     counts = True
-
-    def __init__(
-        self, questions: DatabaseQuestions, calendar: Calendar, scope: str, limits: Sequence[CountedLimit]
-    ) -> None:
-        super().__init__(calendar, scope, limits)
-        self.questions = questions
-
-    def admit(self, job: Job, asked: Asked) -> None:
-        self.questions.ask(self, self.keys(asked), asked.time_ns, job)
 
     def ends(self, time_ns: int) -> list[int]:
         """When the windows end, seconds since the epoch."""
@@ -199,31 +190,10 @@ class DatabaseWindows(WindowCounting):
         return granted_answers(len(question.jobs), granted, remaining, resets, resets)
 
 
-class DatabaseCosts(DatabaseWindows):
-    """What upstreams say that responses cost."""
+class DatabaseCosts(AskedCosts, DatabaseWindows):
+    """Costs."""
 
     counts = False
-
-    def __init__(
-        self, questions: DatabaseQuestions, calendar: Calendar, scope: str, limits: Sequence[CountedLimit]
-    ) -> None:
-        super().__init__(questions, calendar, scope, limits)
-        self._costs: Batches[Asked] = Batches(self._add)
-
-    def look(self, job: Job, asked: Asked) -> None:
-        self.questions.ask(self, self.keys(asked), asked.time_ns, job)
-
-    def add(self, asked: Asked) -> None:
-        self._costs.add(asked)
-
-    async def _add(self, some: list[Asked]) -> None:
-        try:
-            await self.questions.add(self, some)
-        except CannotCount as error:
-            self.questions.complain(str(error))
-
-    async def close(self) -> None:
-        await self._costs.finish()
 
 
 def text(key: bytes) -> str:

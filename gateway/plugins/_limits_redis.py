@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from gateway.plugin_thread.context import Job
 from native.limiter import LimitAlgorithm, Limits, LimitTable
 
 from ._limits_counting import (
     NOMINAL_LENGTHS,
     Asked,
-    Batches,
+    AskedCosts,
+    AskedWindows,
     Calendar,
     CannotCount,
     Complain,
@@ -25,7 +26,6 @@ from ._limits_counting import (
     Question,
     Questions,
     State,
-    WindowCounting,
     answer,
     granted_answers,
 )
@@ -42,13 +42,20 @@ class RedisQuestions(Questions):
 
     async def find(self, questions: Sequence[Question]) -> list[list[bytes]]:
         """See Questions."""
-        try:
-            found = await self.link.call([question.counting.call(question) for question in questions])
-        except RedisProblem as problem:
-            raise CannotCount(f"cannot count: {problem}") from problem
+        found = await self._call([question.counting.call(question) for question in questions])
         return [
             question.counting.settle(question, one) for question, one in zip(questions, found, strict=True)
         ]
+
+    async def add(self, counting: RedisCosts, some: Sequence[Asked]) -> None:
+        """See Questions."""
+        await self._call([counting.counting_call(counting.keys(asked), asked.costs) for asked in some])
+
+    async def _call(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return await self.link.call(calls)
+        except RedisProblem as problem:
+            raise CannotCount(f"cannot count: {problem}") from problem
 
     async def close(self) -> None:
         """Also the connection."""
@@ -56,17 +63,10 @@ class RedisQuestions(Questions):
         await self.link.close()
 
 
-class FixedWindows(WindowCounting):
+class FixedWindows(AskedWindows):
     """Kong's windows and keys."""
 
-    def __init__(
-        self, questions: RedisQuestions, calendar: Calendar, scope: str, limits: Sequence[CountedLimit]
-    ) -> None:
-        super().__init__(calendar, scope, limits)
-        self.questions = questions
-
-    def admit(self, job: Job, asked: Asked) -> None:
-        self.questions.ask(self, self.keys(asked), asked.time_ns, job)
+    questions: RedisQuestions
 
     def call(self, question: Question) -> Call:
         """The script for as many as there are jobs."""
@@ -97,37 +97,14 @@ class FixedWindows(WindowCounting):
         return answers
 
 
-class RedisCosts(FixedWindows):
-    """What upstreams say that responses cost, in Kong's windows and keys."""
-
-    def __init__(
-        self, questions: RedisQuestions, calendar: Calendar, scope: str, limits: Sequence[CountedLimit]
-    ) -> None:
-        super().__init__(questions, calendar, scope, limits)
-        self._costs: Batches[Asked] = Batches(self._add)
-
-    def look(self, job: Job, asked: Asked) -> None:
-        self.questions.ask(self, self.keys(asked), asked.time_ns, job)
+class RedisCosts(AskedCosts, FixedWindows):
+    """Costs, in Kong's windows and keys."""
 
     def call(self, question: Question) -> Call:
         return self.counting_call(question.keys, [0] * len(self.limits))
 
     def settle(self, question: Question, found: list[int]) -> list[bytes]:
         return self.standing(question, found)
-
-    def add(self, asked: Asked) -> None:
-        self._costs.add(asked)
-
-    async def _add(self, some: list[Asked]) -> None:
-        try:
-            await self.questions.link.call(
-                [self.counting_call(self.keys(asked), asked.costs) for asked in some]
-            )
-        except RedisProblem as problem:
-            self.questions.complain(f"cannot count: {problem}")
-
-    async def close(self) -> None:
-        await self._costs.finish()
 
 
 class SlidingWindows(FixedWindows):

@@ -75,6 +75,20 @@ def test_nodes_together_admit_exactly_the_limit(place: Address) -> None:
     assert sorted(contents(place).values()) == [70] * 4
 
 
+def test_configurations_that_share_counts_admit_the_limit_together(place: Address) -> None:
+    """Those of a consumer and of everybody, by address, asked for in one batch."""
+    some = (limiting(hour=50), limiting(hour=50, day=100))
+
+    async def work(node: Node) -> list[Told]:
+        return await asyncio.gather(
+            *(node.ask(configured, time_ns=NOON * NS) for _ in range(40) for configured in some)
+        )
+
+    told = on_node(work, **environment(place))
+    assert [one.refused for one in told].count(None) == 50
+    assert max(contents(place).values()) == 50
+
+
 def test_what_requests_are_told(place: Address) -> None:
     configured = limiting(minute=2, hour=5)
     now = (NOON + 12) * NS
