@@ -7,7 +7,6 @@ import os
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -209,9 +208,7 @@ def test_the_end_finishes_what_there_is(stage_of: Callable[..., Stage]) -> None:
         assert stage.worker.send(b"async work")
     assert stage.worker.send(b"wait")
     stage.worker.end_round()
-    started = time.monotonic()
     assert stage.thread.end(5)
-    assert time.monotonic() - started < 5
     assert len(EchoHandler.configurations) == 101
     assert EchoHandler.closed
     stage.worker.wake_up()

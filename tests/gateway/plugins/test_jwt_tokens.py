@@ -136,9 +136,9 @@ ATTACKS = attack_tokens()
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attacks_are_refused(handler: JwtHandler, attack: str) -> None:
     token, message = ATTACKS[attack]
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = judge(handler, token)
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0, "of processor time"
     assert (found.outcome, found.body) == (Outcome.REFUSED, {"message": message})
 
 

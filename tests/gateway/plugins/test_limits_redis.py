@@ -385,11 +385,11 @@ def test_a_server_that_does_not_answer_costs_its_timeout_once() -> None:
             with pytest.raises(CannotTell):
                 await node.ask(configured)
             assert time.monotonic() - begin >= 0.2
-            begin = time.monotonic()
             with pytest.raises(CannotTell):
                 await node.ask(configured)
-            assert time.monotonic() - begin < 0.2, "it is not asked again at once"
-            assert "did not answer in time" in node.log.errors[0]
+            first, second = node.log.errors
+            assert first.endswith("did not answer in time")
+            assert second.endswith("did not answer in time just now"), "it is not asked again at once"
             valkey.thaw()
             for _ in range(500):
                 try:

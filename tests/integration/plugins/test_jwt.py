@@ -309,11 +309,9 @@ def test_known_tokens_expire(plugged: Plugged) -> None:
     assert_bob(plugged.request("/", bearer(token)))
     hits = counted(plugged.gateway, HITS)
     assert_bob(plugged.request("/", bearer(token)))
-    while (answer := plugged.request("/", bearer(token))).status == 200:
-        assert time.time() < begin + 6
-        time.sleep(0.05)
+    wait_for(lambda: plugged.request("/", bearer(token)).status != 200, what="the token has expired")
     assert time.time() >= begin + 3
-    assert_refused(answer, {"exp": "token expired"})
+    assert_refused(plugged.request("/", bearer(token)), {"exp": "token expired"})
     misses = counted(plugged.gateway, MISSES)
     assert_refused(plugged.request("/", bearer(token)), {"exp": "token expired"})
     assert counted(plugged.gateway, MISSES) == misses  # that is known, too
@@ -476,17 +474,14 @@ def test_known_tokens_of_a_key_set_are_verified_again_in_time(plugged: Plugged, 
     configure(plugged, *ISSUED, jwks_uri=issuer.url, jwks_cache_ttl=1)
     assert plugged.request("/", of_issuer(keys, "a")).status == 200
     issuer.keys = []
-    end = time.monotonic() + 5
-    while plugged.request("/", of_issuer(keys, "a")).status == 200:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(
+        lambda: plugged.request("/", of_issuer(keys, "a")).status != 200, what="the key is asked for again"
+    )
 
 
 def test_later_plugins_find_the_token_where_kongs_do(plugged: Plugged) -> None:
     field = "X-Token:$(shared.authenticated_jwt_token)"
-    plugged.configure(
-        plugin("jwt"), plugin("request-transformer", add={"headers": [field]}), consumers=[BOB]
-    )
+    plugged.configure(plugin("jwt"), plugin("request-transformer", add={"headers": [field]}), consumers=[BOB])
     token = good()
     for _ in range(2):  # verified, then remembered
         assert plugged.request("/", f"Authorization: Bearer {token}").upstream.get("x-token") == token

