@@ -32,12 +32,6 @@ def fresh(shared_gateway: Gateway) -> Iterator[Fresh]:
         yield Fresh(shared_gateway, upstream)
 
 
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[Valkey]:
-    with Valkey() as running:
-        yield running
-
-
 def limit(**config: Any) -> dict[str, Any]:
     return plugin("rate-limiting", **config)
 

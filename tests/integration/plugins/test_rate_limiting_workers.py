@@ -42,12 +42,6 @@ def gateway() -> Iterator[Gateway]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[Valkey]:
-    with Valkey() as running:
-        yield running
-
-
 def limited(gateway: Gateway, backend: Backend, **config: Any) -> None:
     """One service, of which nobody has heard before, with a limit."""
     plugin = {"name": "rate-limiting", "config": {"year": LIMIT, **config}}

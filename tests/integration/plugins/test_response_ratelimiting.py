@@ -44,12 +44,6 @@ def costing(shared_gateway: Gateway) -> Iterator[Costing]:
         yield Costing(shared_gateway, upstream)
 
 
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[Valkey]:
-    with Valkey() as running:
-        yield running
-
-
 def told(response: Any) -> dict[str, str]:
     return {name: value for name, value in response.fields if name.startswith("x-ratelimit")}
 
