@@ -256,14 +256,15 @@ class Questions(ABC):
 
     def __init__(self, complain: Complain) -> None:
         self.complain = complain
-        self._waiting: dict[tuple[bytes, ...], Question] = {}
+        self._waiting: dict[tuple[int, tuple[bytes, ...]], Question] = {}
+        """by id() of the counting, and keys: while a configuration changes, old and new limits may meet"""
         self._batches: Batches[Question] = Batches(self._answer)
 
     def ask(self, counting: object, keys: tuple[bytes, ...], time_ns: int, job: Job) -> None:
         """Ask for a job, together with others that have the same keys."""
-        question = self._waiting.get(keys)
+        question = self._waiting.get((id(counting), keys))
         if question is None:
-            question = self._waiting[keys] = Question(counting, keys, time_ns)
+            question = self._waiting[id(counting), keys] = Question(counting, keys, time_ns)
             self._batches.add(question)
         question.jobs.append(job)
 
