@@ -22,6 +22,7 @@ from native.snapshot cimport PluginRecord
 cdef enum:
     JOB_RING = 8192              # places of a ring; a power of two
     MAX_JOBS = 8192              # jobs in existence, so that a ring is never full
+    MAX_JOBS_OF_ONE = 4096       # for one plugin configuration: one that is slow leaves the others their room
     # bytes of all jobs' requests, unless there is but one job: what a plugin thread that stands still may cost
     MAX_JOB_BYTES = 67108864
     # Jobs up to this size are made all the same: a few large bodies that wait for one plugin keep nobody from

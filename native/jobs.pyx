@@ -59,6 +59,7 @@ ctypedef struct JobEntry:
     uint8_t awaited              # an exchange was parked for it
     uint8_t abandoned            # atomic: nobody waits for it any more
     uint8_t outcome              # JobState; the plugin thread's
+    uint8_t share                # which of JobQueues.shares it counts in
     char request_id[REQUEST_ID_LENGTH]
 
 # One writer, one reader. Positions only grow; their difference is the fill.
@@ -80,6 +81,7 @@ ctypedef struct JobQueues:
     uint32_t existing            # jobs
     uint32_t outside             # of them with the plugin thread
     uint64_t bytes               # of all their requests
+    uint32_t shares[256]         # of them by a hash of the plugin's configuration
     uint64_t number              # of the last job
     uint8_t wake_wanted          # handed over since the last jobs_wake
 
@@ -148,7 +150,8 @@ cdef Job* job_new(Exchange* exchange, const PluginRecord* plugin, uint32_t verb,
     cdef JobQueues* queues = queues_of(worker)
     cdef JobEntry* entry = NULL
     cdef Buffer* request = NULL
-    if queues.existing < MAX_JOBS \
+    cdef uint8_t share = <uint8_t> plugin.config_hash
+    if queues.existing < MAX_JOBS and queues.shares[share] < MAX_JOBS_OF_ONE \
             and (queues.bytes + room <= MAX_JOB_BYTES or room <= SMALL_JOB or queues.existing == 0):
         entry = <JobEntry*> slab_take(&queues.entries)
         request = buffer_take(&worker.buffers, room)
@@ -160,7 +163,9 @@ cdef Job* job_new(Exchange* exchange, const PluginRecord* plugin, uint32_t verb,
         log_error(worker, LOG_ERROR, exchange, b"too much work is waiting for the plugin thread", NULL, 0)
         return NULL
     queues.existing += 1
+    queues.shares[share] += 1
     queues.number += 1
+    entry.share = share
     entry.bytes = request.capacity
     queues.bytes += entry.bytes
     entry.deadline_ms = worker.loop.now_ms + plugin.deadline_ms
@@ -192,6 +197,7 @@ cdef void entry_free(JobEntry* entry) noexcept nogil:
     free(entry.job.result)
     entry.job.configuration.users -= 1
     queues.existing -= 1
+    queues.shares[entry.share] -= 1
     queues.bytes -= entry.bytes
     slab_give(&queues.entries, entry)
 

@@ -95,6 +95,10 @@ cdef class PlayedWorker:
         cdef Job* job = self.filled(0, verb, payload)
         return job != NULL and job_send(self.worker, job)
 
+    def use_another_plugin(self):
+        """Jobs from now on are of another configuration."""
+        self.plugin.config_hash += 1
+
     def end_round(self):
         loop_update_time(&self.worker.loop)
         with nogil:

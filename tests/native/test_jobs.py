@@ -180,6 +180,21 @@ def test_large_jobs_leave_room_for_small_ones(worker: PlayedWorker) -> None:
     assert worker.in_use() == UNUSED
 
 
+def test_one_slow_plugin_leaves_room_for_the_others(worker: PlayedWorker) -> None:
+    accepted = 0
+    while worker.send():
+        accepted += 1
+    worker.use_another_plugin()
+    assert accepted == 4096
+    assert worker.send()
+    while jobs := worker.queue().take():
+        for job in jobs:
+            job.finish(b"")
+    del jobs, job
+    worker.wake_up()
+    assert worker.in_use() == UNUSED
+
+
 def test_a_thread_that_stands_still_costs_bounded_memory(worker: PlayedWorker) -> None:
     accepted = 0
     while worker.send(bytes(100_000)):
@@ -200,7 +215,7 @@ def test_a_thread_that_stands_still_costs_bounded_memory(worker: PlayedWorker) -
     count = 0
     while worker.send(b"x"):
         count += 1
-    assert count == 8192
+    assert count == 4096
 
 
 def test_two_threads(worker: PlayedWorker) -> None:
