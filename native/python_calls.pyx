@@ -284,19 +284,11 @@ cdef int do_operation(Exchange* exchange, const PluginRecord* plugin, const Oper
     cdef uint32_t kind = operation.kind
     cdef Head head
     cdef bint done = True
-    if kind <= REMOVE_HEADER:
-        head = request_head(exchange)
-        if kind == SET_HEADER:
+    if kind <= REMOVE_RESPONSE_HEADER:
+        head = request_head(exchange) if kind <= REMOVE_HEADER else response_head(exchange)
+        if kind == SET_HEADER or kind == SET_RESPONSE_HEADER:
             done = set_field(&head, <const char*> first.data, first.length, second.data, second.length)
-        elif kind == ADD_HEADER:
-            done = add_field(&head, <const char*> first.data, first.length, second.data, second.length)
-        else:
-            remove_field(&head, <const char*> first.data, first.length)
-    elif kind <= REMOVE_RESPONSE_HEADER:
-        head = response_head(exchange)
-        if kind == SET_RESPONSE_HEADER:
-            done = set_field(&head, <const char*> first.data, first.length, second.data, second.length)
-        elif kind == ADD_RESPONSE_HEADER:
+        elif kind == ADD_HEADER or kind == ADD_RESPONSE_HEADER:
             done = add_field(&head, <const char*> first.data, first.length, second.data, second.length)
         else:
             remove_field(&head, <const char*> first.data, first.length)

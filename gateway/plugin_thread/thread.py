@@ -68,10 +68,6 @@ class PluginThread:
         """Readable when there is something to do; the thread listens itself once it is started."""
         return self._queue.fd
 
-    @property
-    def is_started(self) -> bool:
-        return self._thread is not None
-
     def start(self) -> None:
         """Begin to work. Main thread, with signals blocked."""
         if self._thread is not None:
