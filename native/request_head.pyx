@@ -213,25 +213,12 @@ cdef void put_client_fields(RequestHead* request, Buffer* out, const uint8_t* he
         put(out, head + run_start, run_end - run_start)
 
 
-cdef int build_request_head(Exchange* exchange) noexcept nogil:
+cdef bint put_request_line(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept nogil:
+    """What steps have set, else what the client sent, its path behind the service's. False: the path is too long."""
     cdef RequestHead* request = &exchange.request
-    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
     cdef StringRef service_path = exchange.service.path
     cdef uint32_t strip = 0
-    cdef uint32_t path_room = 3 * (exchange.path_length + service_path.length) + 8
-    # the forwarded fields repeat parts of the head: at most once more
-    cdef uint32_t room = 2 * request.parsed + path_room + OWN_FIELDS_ROOM \
-        + exchange.service.host_header.length + exchange.peer_set.host_header.length \
-        + exchange.peer.host_header.length + 3 * exchange.path_length + added_length(&exchange.request_edits) \
-        + exchange.method_override.length + exchange.path_override.length + exchange.query_override.length \
-        + exchange.host_override.length
-    cdef Buffer* out
     cdef int32_t length
-    buffer_give(&exchange.worker.buffers, exchange.request_out)
-    exchange.request_out = out = buffer_take(&exchange.worker.buffers, room)
-    exchange.request_out_sent = 0
-    if out == NULL:
-        return 500
     if exchange.method_override.data != NULL:
         put(out, exchange.method_override.data, exchange.method_override.length)
     else:
@@ -249,7 +236,7 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
             exchange.path, exchange.path_length, strip, (exchange.route.flags & ROUTE_PATH_HANDLING_V1) != 0,
             &out.data[0] + out.end, out.capacity - out.end)
         if length < 0:
-            return 414
+            return False
         out.end += <uint32_t> length
     if exchange.query_override.data != NULL:
         if exchange.query_override.length:
@@ -259,6 +246,28 @@ cdef int build_request_head(Exchange* exchange) noexcept nogil:
         put_text(out, b"?")
         put(out, head + request.query_offset, request.query_length)
     put_text(out, b" HTTP/1.1\r\n")
+    return True
+
+
+cdef int build_request_head(Exchange* exchange) noexcept nogil:
+    cdef RequestHead* request = &exchange.request
+    cdef const uint8_t* head = &exchange.client.input.data[0] + exchange.client.input.start
+    cdef StringRef service_path = exchange.service.path
+    cdef uint32_t path_room = 3 * (exchange.path_length + service_path.length) + 8
+    # the forwarded fields repeat parts of the head: at most once more
+    cdef uint32_t room = 2 * request.parsed + path_room + OWN_FIELDS_ROOM \
+        + exchange.service.host_header.length + exchange.peer_set.host_header.length \
+        + exchange.peer.host_header.length + 3 * exchange.path_length + added_length(&exchange.request_edits) \
+        + exchange.method_override.length + exchange.path_override.length + exchange.query_override.length \
+        + exchange.host_override.length
+    cdef Buffer* out
+    buffer_give(&exchange.worker.buffers, exchange.request_out)
+    exchange.request_out = out = buffer_take(&exchange.worker.buffers, room)
+    exchange.request_out_sent = 0
+    if out == NULL:
+        return 500
+    if not put_request_line(exchange, out, head):
+        return 414
     put_host(exchange, out, head)
     if request.upgrade_websocket:
         put_text(out, b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n")
