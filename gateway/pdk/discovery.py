@@ -156,8 +156,7 @@ def problem_in(place: Path, error: BaseException) -> str:
     return f"{at}: {type(error).__name__}: {error}"
 
 
-# --- what a class says of itself
-# -------------------------------------------------------------------------------------
+# --- what a class says of itself -------------------------------------------------------------------------
 def definition_of(plugin: type[Plugin], source: bytes, deadline: float) -> PluginDefinition:
     """A plugin as the rest of the gateway knows plugins. Raises TypeError for a class that is none."""
     name = name_of(plugin)

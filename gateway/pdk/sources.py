@@ -121,8 +121,7 @@ def module_of(file: Path, package: Path) -> str:
     return ".".join(parts)
 
 
-# --- bundles as modules
-# ------------------------------------------------------------------------------------------------
+# --- bundles as modules ----------------------------------------------------------------------------------
 class BundleFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Finds the modules of bundles; one per process."""
 
@@ -202,8 +201,7 @@ def plugins_in(module: ModuleType) -> list[type[Plugin]]:
     ]
 
 
-# --- what stands in the snapshot
-# ---------------------------------------------------------------------------------------
+# --- what stands in the snapshot -------------------------------------------------------------------------
 def bundle_source(bundle: Bundle, plugin: type[Plugin]) -> bytes:
     """Says to a worker where the class is."""
     return f"bundle:{bundle.digest}:{plugin.__module__.partition('.')[2]}:{plugin.__qualname__}".encode()

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.run_directory import read_json
 from gateway.testing import PluginGateway
+from gateway.testing.plugin_gateway import exchange
 from tests.support.gateway import wait_for
 
 BEHAVIOURS = Path(__file__).parents[2] / "support" / "python_plugins" / "behaviours.py"
@@ -99,8 +100,7 @@ def admin(gateway: PluginGateway, path: str, document: Any = None) -> tuple[int,
     return status, json.loads(answer)
 
 
-# --- the Admin API
-# ---------------------------------------------------------------------------------------------
+# --- the Admin API ---------------------------------------------------------------------------------------
 
 
 def test_plugins_are_among_those_that_are_enabled(gateway: PluginGateway) -> None:
@@ -174,8 +174,7 @@ def test_installed_packages_bring_plugins(gateway: PluginGateway) -> None:
     assert gateway.get("/").body == b"installed"
 
 
-# --- reload
-# --------------------------------------------------------------------------------------------------
+# --- reload ----------------------------------------------------------------------------------------------
 
 
 def errors_of_reload(gateway: PluginGateway) -> list[str]:
@@ -322,18 +321,10 @@ def test_a_worker_that_dies_comes_back_with_the_plugins(gateway: PluginGateway, 
 
 
 def status_of(gateway: PluginGateway) -> Any:
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", gateway._status_port, timeout=10)
-    try:
-        connection.request("GET", "/status")
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
+    return json.loads(exchange(gateway._status_port, "GET", "/status")[2])
 
 
-# --- start
-# ---------------------------------------------------------------------------------------------------
+# --- start -----------------------------------------------------------------------------------------------
 
 
 def test_a_database_and_files_that_are_not_there(tmp_path: Path) -> None:

@@ -33,8 +33,7 @@ def plain_upstream(gateway: PluginGateway) -> None:
     gateway.upstream.answer()
 
 
-# --- what a plugin sees
-# --------------------------------------------------------------------------------------
+# --- what a plugin sees ----------------------------------------------------------------------------------
 
 
 def test_a_request_is_seen_as_it_came(gateway: PluginGateway) -> None:
@@ -86,8 +85,7 @@ def test_identity_headers_of_clients_are_not_seen(gateway: PluginGateway) -> Non
     ]
 
 
-# --- what it changes
-# -----------------------------------------------------------------------------------------
+# --- what it changes -------------------------------------------------------------------------------------
 
 
 def test_method_path_query_and_host_go_upstream(gateway: PluginGateway) -> None:
@@ -190,8 +188,7 @@ def test_a_plugin_authenticates(gateway: PluginGateway) -> None:
     assert gateway.get("/").status == 500
 
 
-# --- answers and responses
-# -----------------------------------------------------------------------------------
+# --- answers and responses -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,8 +250,7 @@ def test_responses_of_the_gateway_itself_are_seen(gateway: PluginGateway) -> Non
     assert (reply.status, reply.headers["X-Was"]) == (202, "401 None True")
 
 
-# --- phases
-# --------------------------------------------------------------------------------------------------
+# --- phases ----------------------------------------------------------------------------------------------
 
 
 def test_plugins_share_a_context(gateway: PluginGateway) -> None:
@@ -305,8 +301,7 @@ def test_the_most_specific_configuration_applies(gateway: PluginGateway) -> None
     assert gateway.get("/").status == 401
 
 
-# --- trouble
-# -------------------------------------------------------------------------------------------------
+# --- trouble ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -416,8 +411,7 @@ def test_clients_that_go_away_leave_nothing_behind(gateway: PluginGateway) -> No
     assert gateway.get("/?kind=fine").status == 200
 
 
-# --- what else there is
-# --------------------------------------------------------------------------------------
+# --- what else there is ----------------------------------------------------------------------------------
 
 
 def test_the_cache_is_bounded_and_forgets(gateway: PluginGateway) -> None:
