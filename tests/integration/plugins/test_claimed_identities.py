@@ -66,7 +66,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(FIELDS)
 @example([name.replace("-", "_") for name in FIELDS])
 @example([name.lower() for name in FIELDS])
