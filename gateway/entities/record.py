@@ -246,8 +246,8 @@ class Shape:
             match self.fields[name]:
                 case Integer(timestamp=True):
                     clean[name] = int(now)
-                case Number(timestamp=True):
-                    clean[name] = round(now, 3)
+                case Number(timestamp=True) as number:
+                    clean[name], _ = number.check(round(now, 3))  # a whole second is written without ".0"
                 case _:
                     clean[name] = random_key()
 

@@ -138,6 +138,13 @@ def test_targets_get_a_port_and_brackets(given: str, stored: str) -> None:
     assert target["created_at"] == 1700000000.123
 
 
+def test_a_target_that_is_made_with_the_second() -> None:
+    """The file writes what is loaded from it: there, a whole number has no ".0"."""
+    made: dict[str, Any] = {}
+    shape_of(ENTITY_TYPES["targets"]).complete(made, 1700000000.0)
+    assert repr(made["created_at"]) == "1700000000"
+
+
 def test_generated_keys_are_random_letters_and_digits() -> None:
     secret = to_kong(make("jwt_secrets", consumer={"id": ID}))
     assert len(secret["key"]) == len(secret["secret"]) == 32
