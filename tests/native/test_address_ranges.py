@@ -81,7 +81,7 @@ ranges = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(given_ranges=st.lists(ranges, max_size=12), clients=st.lists(ipv4 | ipv6, min_size=1, max_size=8))
 @example(given_ranges=["0.0.0.0/0", "::/0"], clients=["::ffff:0.0.0.0", "::"])
 def test_the_same_as_ipaddress(given_ranges, clients):
@@ -91,7 +91,7 @@ def test_the_same_as_ipaddress(given_ranges, clients):
         assert (client in packed) == reference(given_ranges, client), client
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.text("0123456789abcdef:./%", max_size=24) | ranges.map(lambda text: text.replace("/", "/00")))
 @example("fe80::1%eth0")
 @example("fe80::1%1/64")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from native.steps.cors import normalized
@@ -19,7 +19,6 @@ ports = st.none() | st.sampled_from([80, 443, 8080]) | st.integers(0, 65535)
 tails = st.sampled_from(["", "/", "/path:80", "?q=1", "#f", "/a?b#c"])
 
 
-@settings(deadline=None)
 @given(scheme=st.sampled_from(["http", "https", "ftp", "app"]), host=hosts, port=ports, tail=tails)
 def test_the_same_as_urllib(scheme: str, host: str, port: int | None, tail: str) -> None:
     origin = f"{scheme}://{host}" + ("" if port is None else f":{port}") + tail
@@ -37,7 +36,6 @@ def test_what_is_no_origin_stands_for_itself(origin: str) -> None:
     assert normalized(origin) == (origin, origin)
 
 
-@settings(deadline=None)
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from(["http", "://", ":", "80", "/", "a", "[", "]", "é"])).map("".join)

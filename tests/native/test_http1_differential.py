@@ -123,21 +123,21 @@ def responses(draw: st.DrawFn) -> bytes:
     return b"\r\n".join([draw(st.sampled_from([b"HTTP/1.1 ", b"HTTP/1.0 "])) + status, *lines]) + b"\r\n\r\n"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(requests())
 def test_any_request(data: bytes) -> None:
     assert oracles.check_request(data) is None
     assert_same_in_pieces(parse_request, data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(responses())
 def test_any_response(data: bytes) -> None:
     assert oracles.check_response(data) is None
     assert_same_in_pieces(parse_response, data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from([b"", b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"1\r\na\r\n"]),
     st.binary(max_size=80),

@@ -126,7 +126,7 @@ def test_a_credential_of_nobody_is_not_found():
 texts = st.text(max_size=12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     names=st.lists(
         st.tuples(texts, texts), max_size=30, unique_by=(lambda pair: pair[0], lambda pair: pair[1])

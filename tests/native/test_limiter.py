@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from native.limiter import LimitAlgorithm, Limits, LimitTable
@@ -220,19 +220,16 @@ def times_of(pauses: list[int], start: int = NOON * NS) -> Iterator[int]:
         yield now
 
 
-@settings(deadline=None)
 @given(several_limits, pauses)
 def test_fixed_windows_do_what_the_model_does(limits: list[tuple[int, int]], pauses: list[int]) -> None:
     compare(FIXED, FixedModel(limits), limits, pauses)
 
 
-@settings(deadline=None)
 @given(several_limits, pauses)
 def test_sliding_windows_do_what_the_model_does(limits: list[tuple[int, int]], pauses: list[int]) -> None:
     compare(SLIDING, SlidingModel(limits), limits, pauses)
 
 
-@settings(deadline=None)
 @given(several_limits, st.integers(0, 20), pauses)
 def test_token_buckets_do_what_the_model_does(
     limits: list[tuple[int, int]], burst: int, pauses: list[int]
@@ -254,7 +251,6 @@ def compare(
         assert (refused is None, [remaining for remaining, _ in states]) == model.admit(now, table)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([SLIDING, BUCKET]), st.sampled_from(PERIODS), amounts, st.integers(0, 9), pauses)
 def test_who_waits_as_long_as_told_is_admitted_and_a_second_less_is_too_little(
     algorithm: int, period: int, amount: int, burst: int, pauses: list[int]
@@ -273,7 +269,6 @@ def test_who_waits_as_long_as_told_is_admitted_and_a_second_less_is_too_little(
             assert table.look(limits, b"k", now + wait * NS)[0][0] > 0
 
 
-@settings(deadline=None)
 @given(amounts, st.lists(st.integers(0, 30 * NS), min_size=1, max_size=150))
 def test_no_minute_admits_much_more_than_a_sliding_window_says(amount: int, pauses: list[int]) -> None:
     """The estimate takes the window before for even; what it can be wrong by is one limit in two windows."""
@@ -285,7 +280,6 @@ def test_no_minute_admits_much_more_than_a_sliding_window_says(amount: int, paus
         assert len(within) < 2 * amount + 1
 
 
-@settings(deadline=None)
 @given(amounts, st.integers(1, 9), st.lists(st.integers(0, 30 * NS), min_size=1, max_size=100))
 def test_no_time_admits_more_than_burst_and_rate(amount: int, burst: int, pauses: list[int]) -> None:
     table = fresh_table()
@@ -299,7 +293,6 @@ def test_no_time_admits_more_than_burst_and_rate(amount: int, burst: int, pauses
 # --- the table -------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=300))
 def test_keys_have_counts_of_their_own(requests: list[tuple[int, int]]) -> None:
     table = fresh_table(1 << 18)

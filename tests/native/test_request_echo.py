@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from native.request_echo import json_string
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_utf8_comes_back(text: str) -> None:
     assert json.loads(json_string(text.encode())) == text
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.binary(max_size=40)
     | st.lists(st.sampled_from([b"\xf0\x9f", b"\x98\x80", b"\xed\xa0\x80", b"a", b"\xc3"])).map(b"".join)

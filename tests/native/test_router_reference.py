@@ -88,7 +88,7 @@ def compare(built, routes, request):
     assert seen == expected, request
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ROUTES, st.lists(REQUESTS, min_size=1, max_size=8))
 def test_against_the_rules(routes, requests):
     built = router(*routes)

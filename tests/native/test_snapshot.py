@@ -200,7 +200,7 @@ def test_sealing_again_gives_the_same_file():
     assert with_right_checksum(data) == data
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_a_sealed_file_with_wrong_references_is_refused_or_harmless(data):
     """The checksum is no secret: what passes the checks must be safe to read. Shown under the sanitizers."""

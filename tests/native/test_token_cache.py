@@ -117,7 +117,7 @@ def test_two_gateways_hash_differently() -> None:
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=600), st.integers(0, 5), st.integers(0, 3))))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_like_a_dictionary_that_may_forget(steps: list[tuple[bytes, int, int]]) -> None:
     shared = SharedState.create(1, token_cache_bytes=MEGABYTE)
     stored: dict[tuple[bytes, int], int] = {}
@@ -198,7 +198,7 @@ def test_a_writer_that_stops_after_any_word_leaves_nothing_wrong(length: int) ->
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_words_that_went_astray_are_never_facts(data: st.DataObject) -> None:
     shared = SharedState.create(1, token_cache_bytes=65536)
     texts = [token(number, 120) for number in range(20)]

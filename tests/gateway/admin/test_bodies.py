@@ -270,7 +270,7 @@ COLLECTIONS = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(COLLECTIONS, st.dictionaries(FIELDS | st.text(max_size=6), VALUES, max_size=5), st.booleans())
 def test_no_value_makes_a_fault(
     tmp_path: Path, collection: str, values: dict[str, Any], replaces: bool
@@ -287,7 +287,7 @@ def test_no_value_makes_a_fault(
     with_api(tmp_path, test)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60), st.sampled_from([JSON, FORM, MULTIPART]))
 def test_no_bytes_make_a_fault(tmp_path: Path, body: bytes, headers: dict[str, str]) -> None:
     assert post(tmp_path, body, headers).status in (201, 400)

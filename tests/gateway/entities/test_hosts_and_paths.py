@@ -62,7 +62,7 @@ def test_no_hosts(text: str, problem: str) -> None:
 
 
 @given(st.text("0123456789abcdefx.:[]-%\n", max_size=24))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_formatted_host_reads_as_itself(text: str) -> None:
     try:
         host = parse_host(text)
@@ -98,7 +98,7 @@ def test_normal_paths(path: str, normal: str) -> None:
 
 
 @given(st.text("/.%2eEfFaA4~ ", max_size=20).map(lambda text: f"/{text}"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_normal_form_of_a_path_without_encoded_percent_signs_is_its_own(path: str) -> None:
     normal = normal_path(path)
     if "%" not in normal:
@@ -106,7 +106,7 @@ def test_the_normal_form_of_a_path_without_encoded_percent_signs_is_its_own(path
 
 
 @given(st.text("/.%2eEfFaA4~ é", max_size=20).map(lambda text: f"/{text}"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_data_plane_has_the_same_normal_form(path: str) -> None:
     uri = pytest.importorskip("native.uri")
     in_requests = uri.normalize(path.encode())

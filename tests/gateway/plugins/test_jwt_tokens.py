@@ -143,7 +143,7 @@ def test_attacks_are_refused(handler: JwtHandler, attack: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_good_token_has_one_spelling(data: st.DataObject) -> None:
     """Whatever character is changed, put in or left out."""
     handler = JwtHandler(cast("WorkerContext", SimpleNamespace(log=SimpleNamespace(warn=print))))
@@ -157,7 +157,7 @@ def test_a_good_token_has_one_spelling(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_refused_in_words(text: bytes) -> None:
     with pytest.raises(TokenError):
         read_token(text)

@@ -241,7 +241,7 @@ def configurations(draw) -> Configuration:
     return Configuration([copy.copy(one) if draw(st.booleans()) else one for one in chosen], HASH)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(configurations(), st.sampled_from(["traditional", "traditional_compatible"])), max_size=6

@@ -311,7 +311,7 @@ def changes(draw) -> tuple[Configuration, dict[str, Resolution]]:
     return Configuration(entities, "a" * 32), resolutions
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(changes(), max_size=6))
 def test_what_a_compiler_keeps_changes_nothing(history):
     compiler = PeersCompiler()

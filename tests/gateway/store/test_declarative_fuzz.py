@@ -54,7 +54,6 @@ DOCUMENTS = st.fixed_dictionaries(
 @given(DOCUMENTS)
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,
         HealthCheck.function_scoped_fixture,

@@ -157,7 +157,7 @@ def test_a_merge_bomb_is_refused() -> None:
 
 
 @given(st.from_regex(r"[-+.0-9eExXinfNaof_:~tyTY]{0,8}", fullmatch=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_strings_survive_being_written(text: str) -> None:
     assert read_yaml(yaml.safe_dump({"a": text})).value == {"a": text}
 
@@ -210,7 +210,7 @@ PLAIN_DATA = st.recursive(
 
 
 @given(PLAIN_DATA)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_json_reads_the_same_as_yaml(value: Any) -> None:
     text = json.dumps(value, ensure_ascii=True)
     if "\\u0000" not in text and "\\ud" not in text:
@@ -219,7 +219,7 @@ def test_json_reads_the_same_as_yaml(value: Any) -> None:
 
 
 @given(st.text("abc:-&*<>|[]{},'\"!%#? \n\t\\0159~é", max_size=40))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         check_plain_data(read_document(text).value)

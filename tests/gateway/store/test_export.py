@@ -85,7 +85,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(documents())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_export_and_load_is_the_identity(document: dict[str, Any]) -> None:
     configuration = load_declarative_document(document)
     text = export_declarative(configuration)
@@ -95,7 +95,7 @@ def test_export_and_load_is_the_identity(document: dict[str, Any]) -> None:
 
 
 @given(configurations())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_every_entity_comes_back_as_it_was(configuration: Configuration) -> None:
     text = export_declarative(configuration)
     again = load_declarative(text)

@@ -158,7 +158,6 @@ def histories(draw: Any) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("_one_time", "_some_children")
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(histories(), st.lists(st.sampled_from(FORMS), min_size=5, max_size=5) | st.sampled_from(FORMS))

@@ -55,7 +55,7 @@ BASE = something_of_everything()
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_values_break_a_write(data: st.DataObject) -> None:
     draft = Draft(BASE)
     type_name = data.draw(st.sampled_from(sorted(ENTITY_TYPES)))

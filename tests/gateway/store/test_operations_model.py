@@ -222,4 +222,4 @@ def check_draft(kind: type[Entity], draft: Draft, result: Configuration) -> None
 
 
 TestWrites = Writes.TestCase
-TestWrites.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestWrites.settings = settings(max_examples=40, stateful_step_count=30)

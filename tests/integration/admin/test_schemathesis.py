@@ -141,7 +141,6 @@ class Tried:
             max_examples=examples,
             derandomize=True,
             database=None,
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

@@ -125,7 +125,7 @@ def test_passwords_that_are_stored_hashed(plugged: Plugged) -> None:
     assert plugged.request("/", f"Authorization: {claim('u', hashed)}").status == 401
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60), st.booleans())
 def test_any_header(plugged: Plugged, octets: bytes, encode: bool) -> None:
     """Nobody gets in by chance, and nothing breaks."""

@@ -234,7 +234,7 @@ PIECES = ["hmac ", "hmac", 'username="', "u", '", ', 'algorithm="', "hmac-sha256
 MORE_PIECES = ['signature="', '"', ",", "=", "A" * 44, "\t", "é"]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(PIECES + MORE_PIECES), max_size=14))
 def test_any_header(plugged: Plugged, pieces: list[str]) -> None:
     plugged.ensure(plugin("hmac-auth"), consumers=[BOB])

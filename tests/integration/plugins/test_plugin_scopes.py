@@ -142,7 +142,7 @@ any_scope = st.sampled_from(PRECEDENCE).flatmap(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scopes=st.sets(any_scope, max_size=14))
 def test_any_configurations(plugged: Plugged, scopes: set[Scope]) -> None:
     configure(plugged, *map(stop, scopes))
