@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find native -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi') setup.py
 FUZZ_SECONDS ?= 60
+# Two processes, each with whole files of tests; TEST_JOBS= for one.
+TEST_JOBS ?= --numprocesses 2 --dist loadfile
 
 .PHONY: help install build run test lint bench asan fuzz profile docs clean
 
@@ -38,7 +40,7 @@ run: build
 	$(BIN)/gateway quickstart
 
 test: build
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest $(TEST_JOBS) $(TEST_ARGS)
 
 lint: build
 	$(BIN)/ruff check .

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,10 +23,30 @@ START_SECONDS = 30.0
 T = TypeVar("T")
 
 
+PORTS_OF_A_PROCESS = 6000
+"""Two test processes never get the same port, nor one that the kernel gives to connections (from 32768 on).
+"""
+_ports = itertools.cycle(
+    random.sample(
+        range(
+            first := 12000 + PORTS_OF_A_PROCESS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+            first + PORTS_OF_A_PROCESS,
+        ),
+        PORTS_OF_A_PROCESS,
+    )
+)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 at which nobody listens, and which nobody else gets for a while."""
+    for port in _ports:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
 
 
 def wait_for(condition: Callable[[], T], *, seconds: float = 10.0, what: str = "condition") -> T:
