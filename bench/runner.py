@@ -405,7 +405,7 @@ def _difference(before: float | None, after: float | None) -> float | None:
 
 def _write_targets(lanes: list[LaneSpec], directory: Path) -> TargetFiles:
     """A file with the addresses for every number of routes above one, and of keys."""
-    files = {}
+    files: TargetFiles = {}
     for targets in {lane.targets for lane in lanes} - {None}:
         assert targets is not None
         routes, keys = targets
