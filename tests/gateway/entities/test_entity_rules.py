@@ -461,7 +461,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("type_name", "values", "errors"), CASES, ids=[f"{c[0]}-{c[1]!r}"[:60] for c in CASES]
+    ("type_name", "values", "errors"), CASES, ids=[f"{c[0]}-{c[1]!r}"[:50] for c in CASES]
 )
 def test_everything_wrong_is_told_with_kongs_texts(
     type_name: str, values: dict[str, Any], errors: dict[str, Any]
