@@ -165,7 +165,9 @@ cdef void calculate(Machine* machine, uint32_t instruction) noexcept nogil:
     elif instruction == TEMPLATE_MODULO:
         # Lua's: the sign of the divisor
         result = fmod(left.number, right.number)
-        if result != 0 and (result < 0) != (right.number < 0):
+        if result == 0:
+            result = 0                                   # and no -0
+        elif (result < 0) != (right.number < 0):
             result += right.number
     else:
         result = pow(left.number, right.number)
