@@ -210,27 +210,36 @@ cdef int relay_first(Exchange* exchange) noexcept nogil:
     return take_body(exchange)
 
 
-cdef int relay_response(Exchange* exchange) noexcept nogil:
+cdef inline int receive_piece(Exchange* exchange) noexcept nogil:
+    """Read more of the body; nothing that is in the buffer is needed any more. RESPONSE_DATA: there is some, or the
+    message has ended with the stream (EXCHANGE_RESPONSE_COMPLETE)."""
     cdef Buffer* input = exchange.upstream.input
     cdef int64_t count
+    if input != NULL:
+        input.start = 0
+        input.end = 0
+    count = receive_more(exchange)
+    if count == -EAGAIN:
+        return RESPONSE_WAITING
+    if count < 0:
+        return RESPONSE_CLOSED
+    if count == 0:
+        # a reset looks like an end when sending has met with it before: the kernel tells an error once
+        if exchange.response_body != BODY_UNTIL_CLOSE or exchange.upstream.endpoint.failed:
+            return RESPONSE_CLOSED
+        exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+    return RESPONSE_DATA
+
+
+cdef int relay_response(Exchange* exchange) noexcept nogil:
     cdef int result
     while True:
-        if input != NULL:
-            # everything before has been flushed
-            input.start = 0
-            input.end = 0
-        count = receive_more(exchange)
-        if count == -EAGAIN:
-            return RESPONSE_WAITING
-        if count < 0:
-            return RESPONSE_CLOSED
-        if count == 0:
-            # a reset looks like an end when sending has met with it before: the kernel tells an error once
-            if exchange.response_body != BODY_UNTIL_CLOSE or exchange.upstream.endpoint.failed:
-                return RESPONSE_CLOSED
-            exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+        # everything before has been flushed
+        result = receive_piece(exchange)
+        if result != RESPONSE_DATA:
+            return result
+        if exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
             return RESPONSE_DATA if frame_piece(exchange, 0) else RESPONSE_CLOSED
-        input = exchange.upstream.input
         result = take_body(exchange)
         if result != RESPONSE_WAITING:
             return result
@@ -272,7 +281,7 @@ cdef bint keep_piece(Exchange* exchange, uint32_t length) noexcept nogil:
 cdef int hold_response(Exchange* exchange) noexcept nogil:
     cdef Buffer* input = exchange.upstream.input
     cdef uint32_t produced
-    cdef int64_t count
+    cdef int result
     while not exchange.flags & (EXCHANGE_RESPONSE_COMPLETE | EXCHANGE_RESPONSE_OVER):
         if input != NULL and buffer_length(input):
             produced = 0
@@ -285,18 +294,9 @@ cdef int hold_response(Exchange* exchange) noexcept nogil:
             input.start = 0
             input.end = 0
             continue
-        if input != NULL:
-            input.start = 0
-            input.end = 0
-        count = receive_more(exchange)
-        if count == -EAGAIN:
-            return RESPONSE_WAITING
-        if count < 0:
-            return RESPONSE_CLOSED
-        if count == 0:
-            if exchange.response_body != BODY_UNTIL_CLOSE or exchange.upstream.endpoint.failed:
-                return RESPONSE_CLOSED
-            exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+        result = receive_piece(exchange)
+        if result != RESPONSE_DATA:
+            return result
         input = exchange.upstream.input
     return RESPONSE_DATA
 
