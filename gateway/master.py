@@ -71,6 +71,8 @@ class WorkerStart:
     """(descriptor, port, flags) as native.data_plane takes them"""
     notify_fd: int
     """eventfd that tells of new snapshots"""
+    loop_fds: Sequence[int]
+    """by block: eventfds with which workers wake each other's loops"""
     log: ErrorLog
 
 
@@ -166,6 +168,7 @@ class Master:
                 settings.jwt_cache_size,
             )
             self._notify_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(limit)]
+            self._loop_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(limit)]
         except OSError as error:
             sockets.close()
             raise StartError(f"cannot make the shared memory: {error.strerror}") from None
@@ -249,14 +252,21 @@ class Master:
         settings = generation.settings
         lent = generation.sockets.for_worker(child.slot, settings.worker_processes, settings.port_maps)
         self.shared.clear_worker(child.index)
-        self.shared.set_worker(child.index, state=WorkerState.WORKER_STARTING, generation=generation.number)
+        self.shared.set_worker(
+            child.index,
+            state=WorkerState.WORKER_STARTING,
+            generation=generation.number,
+            starts=self.shared.worker(child.index)["starts"] + 1,
+        )
 
         def body() -> int:
             self._lower_rights()
             self.shared.set_worker(child.index, pid=os.getpid())
             notify_fd = self._notify_fds[child.index]
             return self._worker_entry(
-                WorkerStart(settings, self.shared, child.index, child.slot, lent, notify_fd, self.log)
+                WorkerStart(
+                    settings, self.shared, child.index, child.slot, lent, notify_fd, self._loop_fds, self.log
+                )
             )
 
         self._fork(child, [fd for fd, _, _ in lent], body)

@@ -81,6 +81,7 @@ class Worker:
             worker_connections=start.settings.worker_connections,
             access_log_fd=self._access_fd,
             error_log_fd=start.log.fd,
+            loop_fds=start.loop_fds,
         )
         self._jobs = self._plane.job_queue()
         self._plugins: PluginThread | None = None

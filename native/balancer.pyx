@@ -1,7 +1,16 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc, free
 
-from native.connection cimport MAX_TRIED_PEERS, MappedSnapshot
+from native.connection cimport MAX_TRIED_PEERS
 from native.snapshot cimport PeerSet
+
+
+cdef void* balancing_new(MappedSnapshot* peers) noexcept nogil:
+    return calloc(peers.base.peer_slot_count + 1, sizeof(uint32_t))
+
+
+cdef void balancing_free(void* balancing) noexcept nogil:
+    free(balancing)
 
 
 cdef bint was_tried(Exchange* exchange, const Peer* peer) noexcept nogil:
@@ -20,15 +29,16 @@ cdef const Peer* choose_peer(Exchange* exchange) noexcept nogil:
     cdef const uint16_t* wheel = <const uint16_t*> (base + peer_set.wheel_offset)
     cdef const Peer* peer = NULL
     cdef uint32_t turn, _step
-    if peer_set.wheel_length == 0 or peer_set.index >= peers.turn_count:
+    cdef uint32_t* turns = <uint32_t*> peers.balancing
+    if peer_set.wheel_length == 0:
         return NULL
     if peer_set.peer_count == 1:
         return all_peers
     for _step in range(peer_set.wheel_length):
-        turn = peers.turns[peer_set.index]
+        turn = turns[peer_set.index]
         if turn >= peer_set.wheel_length:
             turn = 0
-        peers.turns[peer_set.index] = turn + 1
+        turns[peer_set.index] = turn + 1
         peer = &all_peers[wheel[turn]]
         if exchange.tried_count == 0 or not was_tried(exchange, peer):
             return peer
@@ -40,3 +50,23 @@ cdef void peer_failed(Exchange* exchange) noexcept nogil:
     if exchange.tried_count < MAX_TRIED_PEERS and exchange.peer != NULL:
         exchange.tried[exchange.tried_count] = exchange.peer
         exchange.tried_count += 1
+
+
+cdef void first_try_begins(Exchange* exchange) noexcept nogil:
+    pass
+
+
+cdef bint may_retry(Exchange* exchange) noexcept nogil:
+    return True
+
+
+cdef void try_begins(Exchange* exchange) noexcept nogil:
+    pass
+
+
+cdef void try_answered(Exchange* exchange) noexcept nogil:
+    pass
+
+
+cdef void try_ended(Exchange* exchange, TryOutcome outcome) noexcept nogil:
+    pass

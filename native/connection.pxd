@@ -11,6 +11,8 @@ completion. What must reach back does so through the function pointers in Worker
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from native.cache_store cimport CacheStore, StoredEntry
+from native.circuit cimport Circuit
 from native.fields cimport FieldEdits, SharedText, Text
 from native.http1 cimport ChunkDecoder, RequestHead, ResponseHead
 from native.identities cimport ConsumerRecord, CredentialRecord
@@ -18,6 +20,7 @@ from native.loop cimport Endpoint, EventLoop, Timer
 from native.memory cimport Buffer, BufferStock, Slab
 from native.router cimport RouteMatch, RouterRuntime
 from native.shm cimport ControlWords, RouteMetrics, WorkerBlock
+from native.target_state cimport TargetTable
 from native.snapshot cimport (
     MAX_STEPS,
     LiveSettings,
@@ -54,8 +57,7 @@ ctypedef struct MappedSnapshot:
     uint64_t size
     RouterRuntime* router        # configuration snapshots only
     void* plans                  # configuration snapshots only: PlanRuntime, see plan.pxd
-    uint32_t* turns              # peers snapshots only: next place in each set's wheel
-    uint32_t turn_count
+    void* balancing              # peers snapshots only: what the balancer keeps for each set, see balancer.pxd
     uint64_t users
     uint8_t retired
 
@@ -145,6 +147,11 @@ cpdef enum ExchangeFlag:
     EXCHANGE_ANONYMOUS = 524288      # as the consumer that stands for unknown clients
     EXCHANGE_BY_CONSUMER = 2097152   # counted with its consumer already
     EXCHANGE_PYTHON_CONTEXT = 4194304  # the plugin thread keeps something for this request (python_plugin step)
+    EXCHANGE_STORED = 8388608        # the answer is a stored response (with EXCHANGE_LOCAL)
+    EXCHANGE_RECORDS = 16777216      # the upstream's body is being stored, see caching.pxd
+    EXCHANGE_REFRESH = 33554432      # fetch the stored response anew once this client has its answer
+    EXCHANGE_BACKGROUND = 67108864   # no client is waiting: what would be sent to it is dropped
+    EXCHANGE_COUNTED = 134217728     # counted as open at its peer, see balancer.pxd
 
 # What a step answers with.
 cpdef enum AnswerKind:
@@ -152,6 +159,7 @@ cpdef enum AnswerKind:
     STEP_ANSWER_ERROR = 1        # Kong's error body in the type that the client accepts
     STEP_ANSWER_MESSAGE = 2      # {"message":"…"}
     STEP_ANSWER_BODY = 3         # as given
+    STEP_ANSWER_STORED = 4       # a stored response, see stored_response.pxd
 
 ctypedef struct StepAnswer:
     uint8_t kind                 # AnswerKind
@@ -194,6 +202,9 @@ ctypedef struct Exchange:
     uint32_t flags               # ExchangeFlag set
     uint32_t tries               # failed tries; a kept-alive connection that turned out to be closed is not one
     uint32_t tried_count
+    uint64_t sent_us             # when the request was sent to the current peer, on the loop's clock
+    uint64_t hash                # consistent hashing: of this request; valid when hash_known
+    uint8_t hash_known
     const Peer* tried[MAX_TRIED_PEERS]
 
     # plugins
@@ -223,6 +234,14 @@ ctypedef struct Exchange:
     const PluginRecord* chosen[MAX_STEPS]    # the configuration that applies, by step; NULL: none
     const PluginRecord* answered_by    # whose answer the response is; NULL: no plugin's
     SharedText* shared           # newest first, in `memory`; NULL: none
+    void* cache                  # CacheUse of caching.pxd: what the cache does for this request, in `memory`, see caching.pxd; NULL: nothing
+    uint64_t flight              # hash of the flight that the exchange waits for, 0: none; see flights.pxd
+    Exchange* next_waiting       # in the worker's list of those
+    Circuit* circuit             # in shared memory, whose outcome this request is, see circuit.pxd; NULL: none
+    const PluginRecord* circuit_plugin   # its configuration
+    StoredEntry* stored          # EXCHANGE_STORED: what the answer is made of, in `memory`; pinned when its body is sent from there
+    uint64_t stored_offset       # of the next byte of its body to be sent, from the first of the prelude
+    uint64_t stored_left         # bytes of it still to be sent
     void* notes[MAX_STEPS]       # what a step keeps between its functions, in `memory`, by step; NULL: nothing
 
     # times, ms on the loop's clock
@@ -351,9 +370,16 @@ ctypedef struct Worker:
     exchange_handler begin_exchange      # exchange.pyx: a head is complete
     refusal_handler refuse_exchange      # exchange.pyx: the head cannot be served; answer with this status
     downstream_handler exchange_finished  # downstream.pyx: next request, or close
-    exchange_handler resume_exchange     # exchange.pyx: the plugin thread has done what it waits for
+    exchange_handler resume_exchange     # exchange.pyx: what it waits for has come: a job of the plugin thread, a flight
     # plugin thread
     void* jobs                   # JobQueues of jobs.pyx
+    # shared with the other workers
+    uint32_t index               # of this worker's block
+    CacheStore cache             # shard_count 0: there is none
+    TargetTable targets
+    void* flights                # Flights of flights.pyx: requests that wait for others' responses
+    int* loop_fds                # by index of a worker: eventfd that wakes its loop
+    uint32_t loop_fd_count
     # Descriptors have the lowest free numbers, so a client's number tells how many are in use: from this one on
     # accepting pauses, and the rest is left for connections to upstreams.
     int descriptor_ceiling

@@ -26,6 +26,9 @@ from native.downstream cimport (
 )
 from native.exchange cimport begin_exchange, refuse_exchange, resume_exchange
 from native.identities cimport identities_verify
+from native.balancer cimport balancing_free, balancing_new
+from native.cache_store cimport cache_open, cache_take_over
+from native.flights cimport flights_clear, flights_collect, flights_init
 from native.jobs cimport job_queue_of, jobs_clear, jobs_collect, jobs_init, jobs_outside, jobs_wake
 from native.log cimport log_writer_run, ring_free, ring_init, update_time_texts, wake_log_writer
 from native.loop cimport (
@@ -42,6 +45,7 @@ from native.memory cimport buffer_stock_clear, slab_clear, slab_init
 from native.plan cimport PlanRuntime, plan_runtime_free, plan_runtime_new
 from native.pool cimport free_closed_upstreams, pools_clear
 from native.router cimport router_runtime_free, router_runtime_new
+from native.target_state cimport target_forget_worker, target_table
 from native.shm cimport (
     SharedState,
     WORKER_DRAINING,
@@ -188,6 +192,7 @@ cdef void on_wakeup(Endpoint* endpoint) noexcept nogil:
     if read(endpoint.fd, &ignored, 8) < 0:
         return
     jobs_collect(<Worker*> endpoint.owner)
+    flights_collect(<Worker*> endpoint.owner)
 
 
 cdef void close_everything(Worker* worker) noexcept nogil:
@@ -218,9 +223,9 @@ cdef class DataPlane:
             raise MemoryError
 
     def __init__(self, SharedState shared, uint32_t index, *, listeners, uint64_t worker_connections,
-                 int access_log_fd, int error_log_fd):
+                 int access_log_fd, int error_log_fd, loop_fds):
         """`listeners`: (descriptor, port, flags) with flags 1 = shared between workers, 2 = TLS. A log descriptor of -1
-        writes nothing. Raises OSError when the kernel gives no epoll or eventfd descriptor."""
+        writes nothing. `loop_fds`: eventfds that wake the workers' loops, by block; this worker's among them. Raises OSError when the kernel gives no epoll or eventfd descriptor."""
         cdef Worker* worker = self.worker
         cdef int result
         cdef bytes seed = os.urandom(32)
@@ -242,7 +247,7 @@ cdef class DataPlane:
         worker.connection_limit = worker_connections
         worker.descriptor_ceiling = descriptor_ceiling()
         worker.log_wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        worker.wakeup.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.share(index, loop_fds)
         worker.wakeup.on_ready = on_wakeup
         worker.wakeup.owner = worker
         loop_add_listener(&worker.loop, &worker.wakeup, False)
@@ -259,6 +264,23 @@ cdef class DataPlane:
         self.add_listeners(listeners)
         self.reset_gauges()
         update_time_texts(worker)
+
+    cdef share(self, uint32_t index, loop_fds):
+        """What this worker has in common with the others."""
+        cdef Worker* worker = self.worker
+        cdef uint32_t i
+        worker.index = index
+        worker.targets = target_table(worker.control)
+        target_forget_worker(&worker.targets, index)
+        cache_open(worker.control, index, worker.block.starts, &worker.cache)
+        cache_take_over(&worker.cache)
+        worker.loop_fd_count = <uint32_t> len(loop_fds)
+        worker.loop_fds = <int*> calloc(worker.loop_fd_count, sizeof(int))
+        if worker.loop_fds == NULL or not flights_init(worker):
+            raise MemoryError
+        for i, fd in enumerate(loop_fds):
+            worker.loop_fds[i] = fd
+        worker.wakeup.fd = worker.loop_fds[index]
 
     cdef add_listeners(self, listeners):
         cdef Listener* listener
@@ -299,8 +321,9 @@ cdef class DataPlane:
             unmap(snapshot)
         if self.worker.loop.epoll_fd > 0:
             loop_close(&self.worker.loop)
-            close(self.worker.wakeup.fd)
             close(self.worker.log_wakeup_fd)
+        flights_clear(self.worker)
+        free(self.worker.loop_fds)
         jobs_clear(self.worker)
         buffer_stock_clear(&self.worker.buffers)
         slab_clear(&self.worker.downstreams)
@@ -338,17 +361,11 @@ cdef class DataPlane:
     def load_peers(self, path):
         """Map a peers snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""
         cdef MappedSnapshot* snapshot = self.map_file(path, SNAPSHOT_PEERS)
-        cdef uint32_t i
-        # sets are numbered below the number of table slots
-        snapshot.turn_count = snapshot.base.peer_slot_count
-        snapshot.turns = <uint32_t*> calloc(snapshot.turn_count + 1, sizeof(uint32_t))
-        if snapshot.turns == NULL:
+        with nogil:
+            snapshot.balancing = balancing_new(snapshot)
+        if snapshot.balancing == NULL:
             unmap(snapshot)
             raise MemoryError
-        offsets = os.urandom(4 * snapshot.turn_count)
-        for i in range(snapshot.turn_count):
-            # workers start at different places, so that together they don't favour the first peers
-            snapshot.turns[i] = int.from_bytes(offsets[4 * i:4 * i + 2], "little") % 64
         self.hand_over(&self.worker.next_peers, snapshot)
 
     def load_identities(self, path):
@@ -475,7 +492,7 @@ cdef void unmap(MappedSnapshot* snapshot) noexcept:
     if snapshot.router != NULL:
         router_runtime_free(snapshot.router)
     plan_runtime_free(<PlanRuntime*> snapshot.plans)
-    free(snapshot.turns)
+    balancing_free(snapshot.balancing)
     munmap(<void*> snapshot.base, snapshot.size)
     free(snapshot)
 

@@ -8,13 +8,20 @@ leaves nothing locked. All counters are 64-bit and aligned: a reader sees an old
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 
 cdef enum:
-    SHARED_FORMAT = 2
+    SHARED_FORMAT = 3
     MAX_WORKERS = 256
     ROUTE_METRIC_SLOTS = 16384   # slot 0 is the overflow slot
     CODE_SLOTS = 24              # (status, source) pairs counted per route; the last one is "other"
     KONG_BUCKETS = 18            # 17 bounds and +Inf
     LATENCY_BUCKETS = 14         # 13 bounds and +Inf
     CONSUMER_SLOTS = 32768       # a power of two: what a worker counts by consumer
+    # Regions of fixed size. Most of their pages are never touched.
+    TARGET_SLOTS = 16384         # addresses of all peer sets together; a power of two. Slot 0 is nobody's
+    GROUP_SLOTS = 4096           # peer sets; a power of two. Slot 0 is nobody's
+    TARGET_SIZE = 128            # bytes of a TargetState
+    GROUP_SIZE = 64              # bytes of a GroupState
+    CIRCUIT_SLOTS = 16384        # a power of two
+    CIRCUIT_SIZE = 64            # bytes of a Circuit
 
 # Written by the control process (publication) and the master (the rest).
 ctypedef struct ControlWords:
@@ -35,7 +42,10 @@ ctypedef struct ControlWords:
     uint64_t token_cache_offset, token_cache_size
     uint64_t token_cache_seed        # a secret of this gateway: nobody outside can choose what its hashes are
     uint64_t limiter_seed            # another one, for the same reason
-    uint64_t reserved[3]
+    uint64_t cache_seed              # and another one: places in the cache's tables
+    uint64_t targets_offset, targets_size
+    uint64_t circuits_offset, circuits_size
+    uint64_t reserved[2]
 
 cpdef enum WorkerState:
     WORKER_FREE = 0
@@ -108,17 +118,31 @@ ctypedef struct WorkerBlock:
     uint64_t jobs_dropped            # not done: too many were waiting
     uint64_t token_cache_hits        # tokens that were known to be good
     uint64_t token_cache_misses      # tokens that went to the plugin thread
+    uint64_t cache_hits              # answered from the cache
+    uint64_t cache_misses            # could have been, but were not there
+    uint64_t cache_bypasses          # could not be: the request or its response is not for sharing
+    uint64_t cache_stale             # answered with what was no longer fresh (RFC 5861)
+    uint64_t cache_coalesced         # waited for another request's response, and were answered with it
+    uint64_t cache_revalidated       # confirmed by the upstream with 304
+    uint64_t cache_stored            # responses that were stored
+    uint64_t cache_skipped           # responses that were not, for want of room or because of a purge
+    uint64_t retries_refused         # for want of retry budget
+    uint64_t circuit_refused         # answered by an open circuit breaker
+    uint64_t starts                  # processes that have worked on this block; the master's
     uint64_t loop_rounds
-    uint64_t reserved[15]            # so that the routes begin on a cache line
+    uint64_t reserved[4]             # so that the routes begin on a cache line
     RouteMetrics routes[ROUTE_METRIC_SLOTS]
     ConsumerTable consumers
 
-# The mapping: ControlWords, then worker_limit blocks (page aligned), then the regions of cache, limiter and
-# token cache.
+# The mapping: ControlWords, then worker_limit blocks (page aligned), then the regions of cache, limiter, token cache,
+# targets (target_state.pxd) and circuits (circuit.pxd).
 cdef inline ControlWords* shared_control(void* base) noexcept nogil:
     return <ControlWords*> base
 
 cdef WorkerBlock* shared_worker(void* base, uint32_t index) noexcept nogil
+
+# Whether process number `start` (WorkerBlock.starts) of a worker's block lives, as far as the master has noticed.
+cdef bint worker_lives(ControlWords* control, uint32_t index, uint64_t start) noexcept nogil
 
 # Python's view, used by master, control process and worker.
 cdef class SharedState:

@@ -48,6 +48,14 @@ cdef WorkerBlock* shared_worker(void* base, uint32_t index) noexcept nogil:
     )
 
 
+cdef bint worker_lives(ControlWords* control, uint32_t index, uint64_t start) noexcept nogil:
+    cdef WorkerBlock* block
+    if index >= control.worker_limit:
+        return False
+    block = shared_worker(control, index)
+    return shm_load(&block.starts) == start and shm_load(&block.pid) != 0
+
+
 # The 64-bit words at the head of a block, by name, in the order of the header (create() checks that nothing is missing).
 IDENTITY_WORDS = (                   # who works on the block
     "pid", "state", "generation", "heartbeat", "configuration_number", "peers_number", "identities_number",
@@ -60,7 +68,9 @@ COUNTER_WORDS = (                    # survive a restart of the worker
     "connections_accepted", "connections_handled", "connections_dropped", "requests_total",
     "upstream_connects", "upstream_reuses", "upstream_retries", "upstream_failures",
     "accept_pauses", "bad_requests", "timeouts", "log_lines_dropped", "regex_limits",
-    "plugin_timeouts", "plugin_failures", "jobs_dropped", "token_cache_hits", "token_cache_misses", "loop_rounds",
+    "plugin_timeouts", "plugin_failures", "jobs_dropped", "token_cache_hits", "token_cache_misses",
+    "cache_hits", "cache_misses", "cache_bypasses", "cache_stale", "cache_coalesced", "cache_revalidated",
+    "cache_stored", "cache_skipped", "retries_refused", "circuit_refused", "starts", "loop_rounds",
 )
 WORDS = IDENTITY_WORDS + GAUGE_WORDS + COUNTER_WORDS
 
@@ -109,7 +119,7 @@ cdef class SharedState:
     @classmethod
     def create(cls, worker_limit=64, cache_bytes=0, limiter_bytes=0, token_cache_bytes=0):
         """Map memory for `worker_limit` workers (1..MAX_WORKERS), regions for cache, limiter and token cache
-        (bytes, page aligned).
+        (bytes, page aligned), and those of fixed size.
 
         Raises ValueError for a limit out of range, OSError when the mapping is refused.
         """
@@ -122,7 +132,11 @@ cdef class SharedState:
         cdef uint64_t token_cache_size = page_aligned(token_cache_bytes)
         cdef uint64_t blocks = <uint64_t> worker_limit * page_aligned(sizeof(WorkerBlock))
         cdef uint64_t cache_offset = page_aligned(sizeof(ControlWords)) + blocks
-        cdef uint64_t size = cache_offset + cache_size + limiter_size + token_cache_size
+        cdef uint64_t targets_offset = cache_offset + cache_size + limiter_size + token_cache_size
+        cdef uint64_t targets_size = page_aligned(
+            GROUP_SLOTS * GROUP_SIZE + TARGET_SLOTS * TARGET_SIZE + <uint64_t> worker_limit * TARGET_SLOTS * 4)
+        cdef uint64_t circuits_size = page_aligned(CIRCUIT_SLOTS * CIRCUIT_SIZE)
+        cdef uint64_t size = targets_offset + targets_size + circuits_size
         mapping = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
 
         cdef SharedState self = SharedState.__new__(SharedState)
@@ -144,8 +158,13 @@ cdef class SharedState:
         control.limiter_size = limiter_size
         control.token_cache_offset = cache_offset + cache_size + limiter_size
         control.token_cache_size = token_cache_size
+        control.targets_offset = targets_offset
+        control.targets_size = targets_size
+        control.circuits_offset = targets_offset + targets_size
+        control.circuits_size = circuits_size
         control.token_cache_seed = int.from_bytes(os.urandom(8), "little")
         control.limiter_seed = int.from_bytes(os.urandom(8), "little")
+        control.cache_seed = int.from_bytes(os.urandom(8), "little")
         shm_store(&control.magic, SHARED_MAGIC)
         return self
 

@@ -11,8 +11,10 @@ The records below are the only description of the format: the builder in snapsho
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 
+from native.target_state cimport ReportLimits
+
 cdef enum:
-    SNAPSHOT_FORMAT = 4          # raise with every change of a record below
+    SNAPSHOT_FORMAT = 5          # raise with every change of a record below
     NO_INDEX = 0xffffffff
 
 # "SLGATSNP", little endian; first eight bytes of every snapshot file
@@ -199,13 +201,48 @@ ctypedef struct PeerSlot:
     uint32_t set_offset          # PeerSet
     uint32_t reserved
 
+cpdef enum BalancingAlgorithm:
+    BALANCE_ROUND_ROBIN = 0
+    BALANCE_LEAST_CONNECTIONS = 1
+    BALANCE_CONSISTENT_HASHING = 2
+    BALANCE_LATENCY = 3
+    BALANCE_STICKY = 4           # by a cookie that names the target
+
+cpdef enum HashInput:            # what consistent hashing looks at
+    HASH_NONE = 0
+    HASH_CONSUMER = 1
+    HASH_IP = 2
+    HASH_HEADER = 3
+    HASH_COOKIE = 4
+    HASH_PATH = 5
+    HASH_QUERY_ARGUMENT = 6
+    HASH_URI_CAPTURE = 7
+
+# What passive health checks count, and how much of the weight must be healthy.
+ctypedef struct HealthRules:
+    uint8_t healthy_statuses[128]    # bit status % 8 of byte status / 8
+    uint8_t unhealthy_statuses[128]
+    ReportLimits limits          # of passive checks; all 0: they are off
+    uint8_t threshold            # percent
+    uint8_t reserved[3]
+
 ctypedef struct PeerSet:
     StringRef name               # for messages: host or upstream name
     StringRef host_header        # the upstream entity's host_header; empty: each peer's own
-    uint32_t index               # 0..n-1 within this file: workers keep their turn counters by it
+    uint32_t index               # 0..n-1 within this file: workers keep what they know of a set by it
     uint32_t state               # PeerSetState
     uint32_t peer_offset, peer_count
     uint32_t wheel_offset, wheel_length   # uint16 peer numbers in the order of turns: smooth weighted round-robin
+    uint32_t hash_offset, hash_length     # uint16 peer numbers by hash value % hash_length; 0: does not hash
+    uint32_t rules_offset        # HealthRules, 0: the upstream has no health checks, its targets are always healthy
+    uint32_t slot                # GroupState, see target_state.pxd
+    uint64_t total_weight
+    uint32_t slow_start_ms       # a peer that becomes available gets its full share only after so long; 0: at once
+    uint8_t algorithm            # BalancingAlgorithm
+    uint8_t hash_on, hash_fallback   # HashInput
+    uint8_t reserved
+    StringRef hash_name, hash_fallback_name   # of header, cookie, argument or capture
+    StringRef cookie_path
 
 ctypedef struct Peer:
     uint8_t address[16]          # IPv4 in the first four bytes, network order
@@ -213,6 +250,9 @@ ctypedef struct Peer:
     uint8_t reserved
     uint16_t port                # host order
     uint32_t weight
+    uint32_t slot                # TargetState, see target_state.pxd
+    uint32_t reserved_word
+    uint64_t identity            # of the target's address, see TargetState: sticky cookies and hashing go by it
     StringRef host_header        # "name[:port]" to send as Host when the peer's own name is wanted
     StringRef name               # target as configured
 
