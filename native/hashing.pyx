@@ -1,4 +1,5 @@
-"""XXH64, written from its specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md) and tested against `xxhash`."""
+"""XXH64 (here) and XXH3 (hashing_xxh3.pxi), written from their specification (github.com/Cyan4973/xxHash,
+doc/xxhash_spec.md) and tested against `xxhash`."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
@@ -91,3 +92,6 @@ def xxh64_digest(data, uint64_t seed=0) -> int:
     if view.shape[0] == 0:
         return xxh64(NULL, 0, seed)
     return xxh64(&view[0], <size_t> view.shape[0], seed)
+
+
+include "hashing_xxh3.pxi"
