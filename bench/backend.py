@@ -17,7 +17,8 @@ from string import Template
 from bench.processes import Child, Fleet, free_ports, wait_until
 from bench.web import call
 
-BODY_SIZES = {"/small": 205, "/4k": 4096, "/64k": 65536}  # path -> length of the answer's body
+# path -> length of the answer's body
+BODY_SIZES = {"/small": 205, "/1k": 1024, "/4k": 4096, "/16k": 16384, "/64k": 65536, "/1m": 1048576}
 POST_PATH = "/post"  # takes a whole body, then answers with the small body
 MOST_DESCRIPTORS = 65536
 OTHER_DESCRIPTORS = 256  # listeners, logs, event queues

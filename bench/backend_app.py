@@ -1,4 +1,4 @@
-"""The stand-in backend when nginx is not installed: a Granian RSGI application with three fixed bodies."""
+"""The stand-in backend when nginx is not installed: a Granian RSGI application with fixed bodies."""
 
 from __future__ import annotations
 

@@ -109,6 +109,22 @@ BUDGETS = [
     ),
     *(
         BudgetSpec(
+            f"Requests per CPU-second, cache hits of {title} with key-auth + rate-limiting",
+            scenario,
+            "× nginx proxy_cache without them",
+            1.80,
+            2.50,
+            True,
+            _ratio(PER_CPU, "gateway-limited", "nginx"),
+        )
+        for scenario, title in (
+            ("cache-hit-1k", "1 KiB"),
+            ("cache-hit-16k", "16 KiB"),
+            ("cache-hit-1m", "1 MiB"),
+        )
+    ),
+    *(
+        BudgetSpec(
             f"Requests per CPU-second, {title}",
             "plugins",
             unit,

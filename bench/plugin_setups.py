@@ -44,6 +44,8 @@ class PluginSetup:
     with_token: bool = False
     """the first one has a secret for tokens"""
     needs_redis: bool = False
+    cached: bool = False
+    """answers come from a cache; of the peers, those that have one take the same setup"""
     python_plugins: Mapping[str, str] = field(default_factory=dict)
     """file name -> source, for GATEWAY_PLUGIN_PATH"""
 
@@ -61,6 +63,11 @@ PROMETHEUS = {
     "config": {"status_code_metrics": True, "latency_metrics": True, "bandwidth_metrics": True},
 }
 JWT = {"name": "jwt", "config": {"claims_to_verify": ["exp"]}}
+CACHE_SECONDS = 300
+CACHE = {
+    "name": "proxy-cache",
+    "config": {"strategy": "memory", "content_type": ["application/json"], "cache_ttl": CACHE_SECONDS},
+}
 
 SETUPS: dict[str, PluginSetup] = {
     "key-auth": PluginSetup((KEY_AUTH,), consumers=FEW_CONSUMERS),
@@ -90,6 +97,8 @@ SETUPS: dict[str, PluginSetup] = {
     "python": PluginSetup(({"name": "bench-empty"},), python_plugins={"bench_empty.py": EMPTY_PLUGIN}),
     "key-auth-limited": PluginSetup((KEY_AUTH, LIMITS, PROMETHEUS), consumers=FEW_CONSUMERS),
     "jwt-limited": PluginSetup((JWT, LIMITS), consumers=1, with_token=True),
+    "cache": PluginSetup((CACHE,), cached=True),
+    "cache-limited": PluginSetup((KEY_AUTH, LIMITS, CACHE), consumers=FEW_CONSUMERS, cached=True),
     "few-consumers": PluginSetup((KEY_AUTH,), consumers=FEW_CONSUMERS),
     "many-consumers": PluginSetup((KEY_AUTH,), consumers=MANY_CONSUMERS),
 }

@@ -37,9 +37,14 @@ class Place:
     control_cpus: list[int]
     routes: int  # 1: one route for everything; more: see bench.declarative
     backend_cpus: Sequence[int] = ()
-    setup: str = ""  # of bench.plugin_setups; empty: no plugins
+    setup: str = ""  # of bench.plugin_setups; empty: no plugins (and a peer without its cache)
     wrapper: Sequence[str] = ()  # a command that runs the gateway, such as valgrind
     start_seconds: float = 60.0
+
+    @property
+    def cached(self) -> bool:
+        """Whether a peer is to answer from its cache."""
+        return bool(self.setup) and SETUPS[self.setup].cached
 
 
 class Proxy(ABC):
@@ -103,7 +108,7 @@ class Nginx(Proxy):
         configuration = place.directory / "nginx.conf"
         configuration.write_text(
             fill(
-                "nginx.conf",
+                "nginx-cache.conf" if place.cached else "nginx.conf",
                 port=self.port,
                 backend_port=place.backend_port,
                 workers=place.workers,
@@ -177,6 +182,30 @@ class Envoy(Proxy):
         command = [str(self.program()), "-c", str(configuration), "--concurrency", str(place.workers)]
         command += ["--disable-hot-restart", "-l", "error"]
         return place.fleet.start("envoy", command, directory=place.directory, cpus=place.cpus)
+
+
+class Varnish(Proxy):
+    """Varnish from the distribution, caching in memory; one pool of threads per worker."""
+
+    kind = "varnish"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None if shutil.which("varnishd") else "varnish is not installed (apt-get install varnish)"
+
+    @classmethod
+    def version(cls) -> str:
+        return program_version(["varnishd", "-V"], r"varnish-(\d\S*)")
+
+    def start(self) -> Child:
+        place = self.place
+        configuration = place.directory / "cache.vcl"
+        configuration.write_text(fill("varnish.vcl", backend_port=place.backend_port))
+        command = ["varnishd", "-F", "-n", str(place.directory / "varnish"), "-f", str(configuration)]
+        command += ["-a", f"127.0.0.1:{self.port}", "-T", "none", "-s", "malloc,256m", "-j", "none"]
+        command += ["-p", f"thread_pools={place.workers}", "-p", "thread_pool_min=100"]
+        command += ["-p", "timeout_idle=3600", "-p", "listen_depth=4096"]
+        return place.fleet.start("varnish", command, directory=place.directory, cpus=place.cpus)
 
 
 class Gateway(Proxy):
@@ -318,5 +347,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-PROXIES: dict[str, type[Proxy]] = {proxy.kind: proxy for proxy in (Gateway, Nginx, Haproxy, Envoy)}
+PROXIES: dict[str, type[Proxy]] = {proxy.kind: proxy for proxy in (Gateway, Nginx, Haproxy, Envoy, Varnish)}
 PEERS = tuple(kind for kind in PROXIES if kind != Gateway.kind)

@@ -15,6 +15,7 @@ from pathlib import Path
 from bench import declarative, machine
 from bench.backend import Backend, start_backend
 from bench.budgets import judge
+from bench.hits import ensure_hits, requests_at, requests_between
 from bench.idle import IdleConnections
 from bench.load import Load, drive, require_wrk
 from bench.plugin_setups import keyed_targets
@@ -78,6 +79,7 @@ class Instance:
 
     port: int
     proxy: Proxy | None
+    backend: Backend
     start: dict[str, float] = field(default_factory=dict)
     pss_without_idle: float | None = None
     idle: IdleConnections | None = None
@@ -207,7 +209,7 @@ class Runner:
             if lane.instance in instances:
                 continue
             if lane.proxy == "direct":
-                instances[lane.instance] = Instance(backend.port, None)
+                instances[lane.instance] = Instance(backend.port, None, backend)
                 continue
             pinning = self.options.pinning
             place = Place(
@@ -222,7 +224,7 @@ class Runner:
                 backend_cpus=pinning.backend,
             )
             proxy = PROXIES[lane.proxy](place)
-            instance = instances[lane.instance] = Instance(proxy.port, proxy)
+            instance = instances[lane.instance] = Instance(proxy.port, proxy, backend)
             rss, pss = instance.worker_memory()
             if rss is not None and pss is not None:
                 instance.start = {"worker_rss_bytes": rss, "worker_pss_bytes": pss}
@@ -263,10 +265,13 @@ class Runner:
         options = self.options
         if options.warm_up_seconds:
             self._drive(fleet, lane, instance, directory, target_files, seconds=options.warm_up_seconds)
+        if lane.cached:
+            ensure_hits(lane.name, instance.port, lane.load)
         extra: dict[str, float] = {}
         reloads = Reloads(lane, instance, options.reload_every_ms)
         pid = instance.proxy.child.pid if instance.proxy else None
         workers = instance.proxy.worker_pids() if instance.proxy else []
+        asked_before = requests_at(instance.backend) if lane.cached else None
         foreign = ForeignCpu()
         tree_before = tree_cpu_seconds(pid) if pid else None
         workers_before = cpu_seconds(workers)
@@ -289,6 +294,9 @@ class Runner:
             extra.update(_idle_extra(instance, lane.idle_connections))
         if lane.reload:
             extra.update(reloads.extra())
+        if lane.cached:
+            asked = requests_between(asked_before, requests_at(instance.backend))
+            extra.update({} if asked is None else {"backend_requests": float(asked)})
         used = _difference(tree_before, tree_after)
         used_by_workers = _difference(workers_before, workers_after)
         rss, pss = instance.worker_memory()
@@ -324,6 +332,11 @@ class Runner:
             failed = sum(run.load.errors.total for run in runs[lane.name])
             if failed:
                 self.notes.append(f"{scenario.name}, {lane.name}: {failed} failed requests")
+            asked = sum(run.extra.get("backend_requests", 0.0) for run in runs[lane.name])
+            if asked:
+                self.notes.append(
+                    f"{scenario.name}, {lane.name}: {asked:.0f} requests were no hits: they reached the backend"
+                )
             foreign = summarize([run.foreign_cpu_share for run in runs[lane.name]]).median
             shares = [run.cpu_share for run in runs[lane.name] if run.cpu_share is not None]
             if foreign > FOREIGN_SHARE:

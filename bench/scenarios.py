@@ -7,7 +7,7 @@ and configuration share one running instance.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bench.load import Load
@@ -31,13 +31,18 @@ class LaneSpec:
     routes: int = 1
     idle_connections: int = 0  # open beside the load, for as long as the scenario runs
     reload: Literal["admin", "signal"] | None = None  # every RELOAD_EVERY_MS during the run
-    setup: str = ""  # of plugin_setups; empty: no plugins
+    setup: str = ""  # of plugin_setups; empty: no plugins (and a peer without its cache)
     keys: int = 0  # requests go round the API keys of so many consumers
 
     @property
     def instance(self) -> Hashable:
         """Lanes with the same instance share one running proxy."""
         return (self.proxy, self.routes, self.idle_connections, self.reload, self.setup)
+
+    @property
+    def cached(self) -> bool:
+        """Whether all answers of the measured runs must come from the proxy's cache."""
+        return bool(self.setup) and SETUPS[self.setup].cached
 
     @property
     def targets(self) -> tuple[int, int] | None:
@@ -68,8 +73,12 @@ class ScenarioSpec:
 PER_CPU = "requests_per_cpu_second"
 
 
+# A cache first of all: plain proxying is not what it is for.
+ONLY_CACHES = ("varnish",)
+
+
 def _side_by_side(load: Load) -> Callable[[list[str]], list[LaneSpec]]:
-    return lambda proxies: [LaneSpec(proxy, proxy, load) for proxy in proxies]
+    return lambda proxies: [LaneSpec(proxy, proxy, load) for proxy in proxies if proxy not in ONLY_CACHES]
 
 
 AGAINST_PEERS = [
@@ -166,6 +175,39 @@ def _consumers(proxies: list[str]) -> list[LaneSpec]:
     ]
 
 
+def _cache_hits(path: str) -> Callable[[list[str]], list[LaneSpec]]:
+    def lanes(proxies: list[str]) -> list[LaneSpec]:
+        found = []
+        for proxy in proxies:
+            if proxy == "gateway":
+                for name, setup in (("gateway", "cache"), ("gateway-limited", "cache-limited")):
+                    load = replace(_credentials(setup), path=path)
+                    found.append(LaneSpec(name, proxy, load, setup=setup))
+            elif proxy in ("nginx", *ONLY_CACHES):
+                found.append(LaneSpec(proxy, proxy, Load(path), setup="cache"))
+        return found
+
+    return lanes
+
+
+def _cached(name: str, title: str, path: str) -> ScenarioSpec:
+    return ScenarioSpec(
+        name,
+        f"Cache hits of {title}; the gateway without other plugins, and with key-auth and rate-limiting",
+        _cache_hits(path),
+        [
+            *(
+                RatioSpec(metric, gateway, peer)
+                for gateway in ("gateway-limited", "gateway")
+                for peer in ("nginx", *ONLY_CACHES)
+                for metric in (PER_CPU, "requests_per_second")
+            ),
+            RatioSpec(PER_CPU, "gateway-limited", "gateway"),
+            RatioSpec(PER_CPU, "varnish", "nginx"),
+        ],
+    )
+
+
 _POST = "/post"
 SCENARIOS: dict[str, ScenarioSpec] = {
     scenario.name: scenario
@@ -239,6 +281,9 @@ SCENARIOS: dict[str, ScenarioSpec] = {
             _beside_nginx("jwt-limited"),
             [RatioSpec(PER_CPU, "gateway", "nginx"), RatioSpec("requests_per_second", "gateway", "nginx")],
         ),
+        _cached("cache-hit-1k", "1 KiB", "/1k"),
+        _cached("cache-hit-16k", "16 KiB", "/16k"),
+        _cached("cache-hit-1m", "1 MiB", "/1m"),
         ScenarioSpec(
             "consumers",
             f"key-auth with {MANY_CONSUMERS:,} consumers instead of {FEW_CONSUMERS}, all of them asking",

@@ -181,11 +181,11 @@ def test_cpu_lists() -> None:
 
 def test_scenarios_leave_out_what_is_not_there() -> None:
     for scenario in SCENARIOS.values():
-        for proxies in (["gateway", "nginx", "haproxy", "envoy"], ["gateway"], ["nginx"], []):
+        for proxies in (["gateway", "nginx", "haproxy", "envoy", "varnish"], ["gateway"], ["nginx"], []):
             lanes = scenario.lanes(proxies)
             assert {lane.proxy for lane in lanes} <= {*proxies, "direct"}
             assert len({lane.name for lane in lanes}) == len(lanes)
-        lanes = scenario.lanes(["gateway", "nginx", "haproxy", "envoy"])
+        lanes = scenario.lanes(["gateway", "nginx", "haproxy", "envoy", "varnish"])
         names = {lane.name for lane in lanes}
         assert all({ratio.numerator, ratio.denominator} <= names for ratio in scenario.ratios)
 
