@@ -1,8 +1,89 @@
-"""See target_state.pxd."""
+"""See target_state.pxd.
 
-from native.shm cimport GROUP_SIZE, GROUP_SLOTS, TARGET_SIZE, TARGET_SLOTS
+Health, one word:  changes of availability (30 bits) | TargetHealth (2) | http failures (8) | timeouts (8) |
+tcp failures (8) | successes (8). Latency, one word:  milliseconds of the last measurement (32) | microseconds (float32).
+
+The slot numbers of both tables begin at 1; of slot 0 only `reserved[0]` is used: one more than the highest slot that was
+ever given, so that nobody touches (and so makes memory of) the pages behind it.
+
+What a process that is killed between two writes leaves behind:
+    health and the group's version    A change that others do not look at yet. Whoever follows the dead process raises
+                                      the versions of all groups (target_forget_worker(), TargetStates.settle()).
+    a worker's share and `open`       The share is raised before `open` and lowered after it. So `open` may end up too
+                                      low, never too high; it is put right as soon as a request finds it below 0.
+"""
+
+from libc.math cimport exp
+from libc.string cimport memcpy
+
+from native.shm cimport (
+    GROUP_SIZE,
+    GROUP_SLOTS,
+    TARGET_SIZE,
+    TARGET_SLOTS,
+    SharedState,
+    WorkerBlock,
+    WorkerState,
+    shared_control,
+    shared_worker,
+)
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    /* Words that every process of the node may change at any time. */
+    static inline uint64_t target_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+    static inline void target_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+    static inline int target_swap(uint64_t *word, uint64_t *expected, uint64_t value)
+    {
+        return __atomic_compare_exchange_n(word, expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    static inline uint64_t target_add(uint64_t *word, uint64_t value)
+    {
+        return __atomic_add_fetch(word, value, __ATOMIC_ACQ_REL);
+    }
+    static inline int64_t target_open_add(int64_t *word, int64_t value)
+    {
+        return __atomic_add_fetch(word, value, __ATOMIC_ACQ_REL);
+    }
+    static inline int64_t target_open_load(const int64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+    static inline int target_open_swap(int64_t *word, int64_t *expected, int64_t value)
+    {
+        return __atomic_compare_exchange_n(word, expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    static inline uint32_t target_share(const uint32_t *share) { return __atomic_load_n(share, __ATOMIC_ACQUIRE); }
+    static inline void target_set_share(uint32_t *share, uint32_t value)
+    {
+        __atomic_store_n(share, value, __ATOMIC_RELEASE);
+    }
+    """
+    uint64_t target_load(const uint64_t* word) noexcept nogil
+    void target_store(uint64_t* word, uint64_t value) noexcept nogil
+    bint target_swap(uint64_t* word, uint64_t* expected, uint64_t value) noexcept nogil
+    uint64_t target_add(uint64_t* word, uint64_t value) noexcept nogil
+    int64_t target_open_add(int64_t* word, int64_t value) noexcept nogil
+    int64_t target_open_load(const int64_t* word) noexcept nogil
+    bint target_open_swap(int64_t* word, int64_t* expected, int64_t value) noexcept nogil
+    uint32_t target_share(const uint32_t* share) noexcept nogil
+    void target_set_share(uint32_t* share, uint32_t value) noexcept nogil
+
+cdef enum:
+    COUNT_BITS = 8
+    COUNT_MASK = 0xff                # also: the success counter within the word
+    FAILURE_MASK = 0xffffff00        # the three failure counters within the word
+    HEALTH_SHIFT = 32
+    HEALTH_MASK = 3
+    CHANGE_SHIFT = 34
+
+cdef double DECAY_MS = 10000.0
 
 assert sizeof(TargetState) == TARGET_SIZE and sizeof(GroupState) == GROUP_SIZE
+
+globals()["TARGET_SLOTS"] = TARGET_SLOTS
+globals()["GROUP_SLOTS"] = GROUP_SLOTS
+# What TargetStates.target() and group() return; target_state.pyi says what is in them.
+globals()["TargetFacts"] = dict
+globals()["GroupFacts"] = dict
 
 
 cdef TargetTable target_table(ControlWords* control) noexcept nogil:
@@ -15,42 +96,412 @@ cdef TargetTable target_table(ControlWords* control) noexcept nogil:
     return table
 
 
+# --- health ----------------------------------------------------------------------------------------------------------
+cdef inline bint is_counted(uint32_t slot) noexcept nogil:
+    """Whether this is somebody's slot."""
+    return 0 < slot < TARGET_SLOTS
+
+
+cdef inline uint32_t health_in(uint64_t word) noexcept nogil:
+    return <uint32_t> (word >> HEALTH_SHIFT) & HEALTH_MASK
+
+
+cdef inline bint takes_requests(uint32_t health) noexcept nogil:
+    return health <= TARGET_MOSTLY_HEALTHY
+
+
 cdef bint target_available(const TargetTable* table, uint32_t slot) noexcept nogil:
-    return True
+    return not is_counted(slot) or takes_requests(health_in(target_load(&table.targets[slot].health)))
 
 
 cdef TargetHealth target_health(const TargetTable* table, uint32_t slot) noexcept nogil:
-    return TARGET_HEALTHY
+    if not is_counted(slot):
+        return TARGET_HEALTHY
+    return <TargetHealth> health_in(target_load(&table.targets[slot].health))
+
+
+cdef uint64_t made_word(uint64_t before, uint32_t health, uint64_t counts) noexcept nogil:
+    """The health word that follows `before`."""
+    cdef uint64_t changes = before >> CHANGE_SHIFT
+    if takes_requests(health) != takes_requests(health_in(before)):
+        changes += 1
+    return changes << CHANGE_SHIFT | <uint64_t> health << HEALTH_SHIFT | counts
+
+
+cdef uint64_t counted(uint64_t before, TargetReport report, uint32_t limit) noexcept nogil:
+    """The health word after a report; Kong's rules (proxying.md §7)."""
+    cdef uint32_t health = health_in(before)
+    cdef uint64_t counts = before & (COUNT_MASK | FAILURE_MASK)
+    cdef uint32_t place = report * COUNT_BITS
+    cdef uint32_t count = <uint32_t> (counts >> place) & COUNT_MASK
+    if limit == 0 or health == (TARGET_HEALTHY if report == REPORT_SUCCESS else TARGET_UNHEALTHY):
+        return before
+    if count < COUNT_MASK:
+        count += 1
+        counts += <uint64_t> 1 << place
+    if report == REPORT_SUCCESS:
+        counts &= COUNT_MASK         # forgets every failure
+        if count >= limit:
+            health = TARGET_HEALTHY
+        elif health == TARGET_UNHEALTHY:
+            health = TARGET_MOSTLY_UNHEALTHY
+    else:
+        counts &= FAILURE_MASK       # forgets the successes; each kind of failure counts alone
+        if count >= limit:
+            health = TARGET_UNHEALTHY
+        elif health == TARGET_HEALTHY:
+            health = TARGET_MOSTLY_HEALTHY
+    return made_word(before, health, counts)
+
+
+cdef bint tell_change(const TargetTable* table, uint32_t group, uint32_t slot, uint64_t before, uint64_t after,
+                      uint64_t now_ms) noexcept nogil:
+    """After the health word was changed: True if requests begin or cease to come, which the group is told."""
+    if takes_requests(health_in(before)) == takes_requests(health_in(after)):
+        return False
+    if takes_requests(health_in(after)):
+        target_store(&table.targets[slot].available_since_ms, now_ms)
+    if 0 < group < GROUP_SLOTS:
+        target_add(&table.groups[group].version, 1)
+    return True
 
 
 cdef bint target_report(const TargetTable* table, uint32_t group, uint32_t slot, TargetReport report,
                         const ReportLimits* limits, uint64_t now_ms) noexcept nogil:
-    return False
+    cdef uint64_t before, after
+    cdef uint32_t limit
+    if not is_counted(slot):
+        return False
+    if report == REPORT_SUCCESS:
+        limit = limits.successes
+    elif report == REPORT_TCP_FAILURE:
+        limit = limits.tcp_failures
+    elif report == REPORT_TIMEOUT:
+        limit = limits.timeouts
+    else:
+        limit = limits.http_failures
+    before = target_load(&table.targets[slot].health)
+    while True:                      # ends: a swap fails only because another process's went through
+        after = counted(before, report, limit)
+        if after == before:
+            return False
+        if target_swap(&table.targets[slot].health, &before, after):
+            return tell_change(table, group, slot, before, after, now_ms)
 
 
 cdef bint target_set(const TargetTable* table, uint32_t group, uint32_t slot, bint healthy, uint64_t now_ms) noexcept nogil:
-    return False
+    cdef uint64_t before, after
+    if not is_counted(slot):
+        return False
+    before = target_load(&table.targets[slot].health)
+    while True:
+        after = made_word(before, TARGET_HEALTHY if healthy else TARGET_UNHEALTHY, 0)
+        if after == before:
+            return False
+        if target_swap(&table.targets[slot].health, &before, after):
+            tell_change(table, group, slot, before, after, now_ms)
+            return health_in(before) != health_in(after)
+
+
+# --- open requests ---------------------------------------------------------------------------------------------------
+cdef inline uint32_t* share_of(const TargetTable* table, uint32_t worker, uint32_t slot) noexcept nogil:
+    return table.open_by_worker + <uint64_t> worker * TARGET_SLOTS + slot
 
 
 cdef void target_begin(const TargetTable* table, uint32_t worker, uint32_t slot) noexcept nogil:
-    pass
+    cdef uint32_t* share
+    cdef int64_t found
+    if not is_counted(slot) or worker >= table.worker_limit:
+        return
+    share = share_of(table, worker, slot)
+    target_set_share(share, target_share(share) + 1)
+    found = target_open_add(&table.targets[slot].open, 1)
+    while found < 1:                 # this request is open: the count was too low
+        if target_open_swap(&table.targets[slot].open, &found, 1):
+            break
+    target_add(&table.targets[slot].requests, 1)
 
 
 cdef void target_end(const TargetTable* table, uint32_t worker, uint32_t slot, bint failed) noexcept nogil:
-    pass
+    cdef uint32_t* share
+    if not is_counted(slot) or worker >= table.worker_limit:
+        return
+    share = share_of(table, worker, slot)
+    target_open_add(&table.targets[slot].open, -1)
+    if target_share(share):
+        target_set_share(share, target_share(share) - 1)
+    if failed:
+        target_add(&table.targets[slot].failures, 1)
 
 
 cdef int64_t target_open(const TargetTable* table, uint32_t slot) noexcept nogil:
-    return 0
+    cdef int64_t found
+    if not is_counted(slot):
+        return 0
+    found = target_open_load(&table.targets[slot].open)
+    return found if found > 0 else 0
 
 
 cdef void target_forget_worker(const TargetTable* table, uint32_t worker) noexcept nogil:
-    pass
+    if worker >= table.worker_limit:
+        return
+    forget_shares(table, worker)
+    raise_versions(table)
+
+
+cdef bint forget_shares(const TargetTable* table, uint32_t worker) noexcept nogil:
+    """Take back what a worker that is gone had open. True if it had anything."""
+    cdef uint64_t slot
+    cdef uint32_t* share
+    cdef uint32_t count
+    cdef int64_t found
+    cdef bint had = False
+    for slot in range(1, target_load(&table.targets[0].reserved[0])):
+        share = share_of(table, worker, <uint32_t> slot)
+        count = target_share(share)
+        if count == 0:
+            continue
+        had = True
+        found = target_open_load(&table.targets[slot].open)
+        while not target_open_swap(&table.targets[slot].open, &found, found - count if found > count else 0):
+            pass
+        target_set_share(share, 0)
+    return had
+
+
+cdef void raise_versions(const TargetTable* table) noexcept nogil:
+    """Have all workers look again at the health of all groups."""
+    cdef uint64_t group
+    for group in range(1, target_load(&table.groups[0].reserved[0])):
+        target_add(&table.groups[group].version, 1)
+
+
+# --- latency ---------------------------------------------------------------------------------------------------------
+cdef inline double decayed(uint64_t word, uint64_t now_ms) noexcept nogil:
+    """Microseconds in a latency word, of which the time since the last measurement has taken its share."""
+    cdef uint32_t bits = <uint32_t> word
+    cdef int32_t passed = <int32_t> (<uint32_t> now_ms - <uint32_t> (word >> 32))
+    cdef float known
+    if word == 0:
+        return 0
+    memcpy(&known, &bits, 4)
+    return known * exp(-passed / DECAY_MS) if passed > 0 else known
 
 
 cdef void target_note_latency(const TargetTable* table, uint32_t slot, uint64_t microseconds, uint64_t now_ms) noexcept nogil:
-    pass
+    cdef uint64_t before
+    cdef uint32_t bits
+    cdef int32_t passed
+    cdef float known
+    cdef double kept
+    if not is_counted(slot):
+        return
+    before = target_load(&table.targets[slot].latency)
+    while True:
+        known = <float> microseconds
+        if before:
+            # A peak is believed at once, what is better only by and by.
+            bits = <uint32_t> before
+            memcpy(&known, &bits, 4)
+            passed = <int32_t> (<uint32_t> now_ms - <uint32_t> (before >> 32))
+            kept = exp(-passed / DECAY_MS) if passed > 0 else 1.0
+            known = <float> max(known * kept + microseconds * (1 - kept), <double> microseconds)
+        if known < 1:
+            known = 1                # 0 would say that nothing is known
+        memcpy(&bits, &known, 4)
+        if target_swap(&table.targets[slot].latency, &before, now_ms << 32 | bits):
+            return
 
 
 cdef double target_latency(const TargetTable* table, uint32_t slot, uint64_t now_ms) noexcept nogil:
-    return 0
+    return decayed(target_load(&table.targets[slot].latency), now_ms) if is_counted(slot) else 0
+
+
+# --- the control process's side --------------------------------------------------------------------------------------
+cdef class TargetStates:
+    """The table as Python sees it.
+
+    Slots are given and taken back by the control process alone, from one thread at a time. Reports, marks and reading
+    are for any process. Times are monotonic milliseconds.
+    """
+
+    cdef SharedState shared          # keeps the memory
+    cdef TargetTable table
+    cdef dict forgotten              # number of a worker block -> the process of it whose requests were taken back
+
+    def __init__(self, SharedState shared not None):
+        self.shared = shared
+        self.table = target_table(shared_control(shared.base))
+        self.forgotten = {}
+
+    cdef TargetState* target_at(self, slot) except NULL:
+        if not 0 < slot < TARGET_SLOTS:
+            raise IndexError(f"no target slot {slot}")
+        return &self.table.targets[<uint32_t> slot]
+
+    cdef GroupState* group_at(self, slot) except NULL:
+        if not 0 < slot < GROUP_SLOTS:
+            raise IndexError(f"no group slot {slot}")
+        return &self.table.groups[<uint32_t> slot]
+
+    # --- slots --------------------------------------------------------------------------------------------------------
+
+    def targets_in_use(self):
+        """Slots of targets by their identities."""
+        found = {}
+        for slot in range(1, target_load(&self.table.targets[0].reserved[0])):
+            identity = target_load(&self.target_at(slot).identity)
+            if identity:
+                found[identity] = slot
+        return found
+
+    def groups_in_use(self):
+        """Slots of groups by their identities."""
+        found = {}
+        for slot in range(1, target_load(&self.table.groups[0].reserved[0])):
+            identity = target_load(&self.group_at(slot).identity)
+            if identity:
+                found[identity] = slot
+        return found
+
+    def give_target(self, slot, identity, available_since_ms=0):
+        """Make a free slot a new address's: healthy, with nothing counted."""
+        cdef TargetState* target = self.target_at(slot)
+        if not identity or target_load(&target.identity):
+            raise ValueError(f"target slot {slot} is not free")
+        target_store(&target.health, 0)
+        target_store(&target.available_since_ms, available_since_ms)
+        target_store(&target.latency, 0)
+        target_store(&target.unused_since_ms, 0)
+        target_store(&target.requests, 0)
+        target_store(&target.failures, 0)
+        if slot >= target_load(&self.table.targets[0].reserved[0]):
+            target_store(&self.table.targets[0].reserved[0], slot + 1)
+        target_store(&target.identity, identity)
+
+    def give_group(self, slot, identity):
+        """Make a free slot a new peer set's."""
+        cdef GroupState* group = self.group_at(slot)
+        if not identity or target_load(&group.identity):
+            raise ValueError(f"group slot {slot} is not free")
+        target_store(&group.turn, 0)
+        target_store(&group.retry_budget, 0)
+        target_store(&group.retries_refused, 0)
+        target_store(&group.unused_since_ms, 0)
+        target_add(&group.version, 1)
+        if slot >= target_load(&self.table.groups[0].reserved[0]):
+            target_store(&self.table.groups[0].reserved[0], slot + 1)
+        target_store(&group.identity, identity)
+
+    def release_target(self, slot):
+        """Make a slot free: no snapshot that a worker may have names it any more."""
+        target_store(&self.target_at(slot).identity, 0)
+
+    def release_group(self, slot):
+        """Make a slot free: no snapshot that a worker may have names it any more."""
+        target_store(&self.group_at(slot).identity, 0)
+
+    def set_target_unused(self, slot, since_ms):
+        """Note since when no snapshot names a slot; 0: one does."""
+        target_store(&self.target_at(slot).unused_since_ms, since_ms)
+
+    def set_group_unused(self, slot, since_ms):
+        """Note since when no snapshot names a slot; 0: one does."""
+        target_store(&self.group_at(slot).unused_since_ms, since_ms)
+
+    # --- what is known ------------------------------------------------------------------------------------------------
+
+    def health(self, slot):
+        """The TargetHealth of a slot; slot 0 is healthy."""
+        return TargetHealth(target_health(&self.table, slot))
+
+    def is_available(self, slot):
+        """Whether requests may go there; to slot 0 they may."""
+        return target_available(&self.table, slot)
+
+    def health_words(self, slots):
+        """The health words of many slots (0 for slot 0): two that are equal tell that nothing has happened between."""
+        return [target_load(&self.target_at(slot).health) if slot else 0 for slot in slots]
+
+    def target(self, slot):
+        """Everything that is known of an address."""
+        cdef TargetState* target = self.target_at(slot)
+        cdef uint64_t word = target_load(&target.health)
+        return {
+            "identity": target_load(&target.identity),
+            "health": TargetHealth(health_in(word)),
+            "successes": word & COUNT_MASK,
+            "tcp_failures": word >> 8 & COUNT_MASK,
+            "timeouts": word >> 16 & COUNT_MASK,
+            "http_failures": word >> 24 & COUNT_MASK,
+            "changes": word >> CHANGE_SHIFT,
+            "available_since_ms": target_load(&target.available_since_ms),
+            "unused_since_ms": target_load(&target.unused_since_ms),
+            "open": target_open(&self.table, slot),
+            "requests": target_load(&target.requests),
+            "failures": target_load(&target.failures),
+        }
+
+    def group(self, slot):
+        """Everything that is known of a peer set."""
+        cdef GroupState* group = self.group_at(slot)
+        return {
+            "identity": target_load(&group.identity),
+            "version": target_load(&group.version),
+            "turn": target_load(&group.turn),
+            "retries_refused": target_load(&group.retries_refused),
+            "unused_since_ms": target_load(&group.unused_since_ms),
+        }
+
+    def latency(self, slot, now_ms):
+        """Microseconds to the head of a response, about; 0: not known."""
+        return target_latency(&self.table, slot, now_ms)
+
+    # --- changing it --------------------------------------------------------------------------------------------------
+
+    def report(self, group, slot, report, limits, now_ms):
+        """Count a TargetReport; `limits` of successes, tcp failures, timeouts, http failures. True: requests begin or
+        cease to go there."""
+        cdef ReportLimits kept
+        kept.successes, kept.tcp_failures, kept.timeouts, kept.http_failures = limits
+        return target_report(&self.table, group, slot, <TargetReport> <int> report, &kept, now_ms)
+
+    def set(self, group, slot, healthy, now_ms):
+        """Make an address healthy or unhealthy, whatever was counted. True: that is a change."""
+        return target_set(&self.table, group, slot, healthy, now_ms)
+
+    def begin(self, worker, slot):
+        """A request of a worker goes there."""
+        target_begin(&self.table, worker, slot)
+
+    def end(self, worker, slot, failed=False):
+        """It has ended."""
+        target_end(&self.table, worker, slot, failed)
+
+    def note_latency(self, slot, microseconds, now_ms):
+        """The head of a response has come."""
+        target_note_latency(&self.table, slot, microseconds, now_ms)
+
+    def forget_worker(self, worker):
+        """Take back what a worker that is gone had open."""
+        target_forget_worker(&self.table, worker)
+
+    # --- after those that were killed ---------------------------------------------------------------------------------
+
+    def raise_versions(self):
+        """Have the workers look again at the health of all groups: a process that changed one may not have come to
+        telling it."""
+        raise_versions(&self.table)
+
+    def forget_dead_workers(self):
+        """Take back what workers had open that are gone and that nobody follows."""
+        cdef WorkerBlock* block
+        for index in range(self.table.worker_limit):
+            block = shared_worker(self.shared.base, index)
+            started = target_load(&block.starts)
+            if self.forgotten.get(index, 0) == started:
+                continue
+            if target_load(&block.pid) == 0 and target_load(&block.state) == WorkerState.WORKER_FREE:
+                self.forgotten[index] = started
+                if forget_shares(&self.table, index):
+                    raise_versions(&self.table)
