@@ -335,7 +335,7 @@ class Runner:
             asked = sum(run.extra.get("backend_requests", 0.0) for run in runs[lane.name])
             if asked:
                 self.notes.append(
-                    f"{scenario.name}, {lane.name}: {asked:.0f} requests were no hits: they reached the backend"
+                    f"{scenario.name}, {lane.name}: {asked:.0f} requests were no hits but reached the backend"
                 )
             foreign = summarize([run.foreign_cpu_share for run in runs[lane.name]]).median
             shares = [run.cpu_share for run in runs[lane.name] if run.cpu_share is not None]
