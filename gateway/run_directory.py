@@ -59,6 +59,7 @@ class RunDirectory:
         self.metric_slots = self.control / "metric-slots.json"
         self.last_configuration = self.control / "configuration-last.json"
         self.node_id = self.control / "node-id"
+        self.cluster_position = self.control / "cluster-position.json"
 
     def of_children(self) -> tuple[Path, ...]:
         """The directories in which children make files."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from gateway.admin.audit import observed
+from gateway.cluster import events_of
 from gateway.settings import Settings
 from gateway.snapshot import Resolution
 from gateway.snapshot.target_health import Address
@@ -66,6 +67,7 @@ class ControlPlane:
         self.loading = False
         self.stopping = False
         self.target_health = publisher.target_health
+        self.events = events_of(settings, node_id)
         self._slots = slots
         self._remembered = remembered
         self._publication = Publication(settings, publisher, slots, lambda: store.configuration)
@@ -95,6 +97,7 @@ class ControlPlane:
             loop.call_soon_threadsafe(self._take_over)
 
         self.store.follow(look)
+        self.events.start()
         if not isinstance(self.store, ReadOnlyStore):
             self._spawn(self._remove_expired())
 
@@ -104,6 +107,7 @@ class ControlPlane:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.events.close()
         await self._publication.close()
         await self._transactions.close()
 

@@ -174,6 +174,7 @@ class ControlProcess:
         self._publisher.target_health.forget()
         self._remembered.forget()
         self._directory.node_id.unlink(missing_ok=True)
+        self._directory.cluster_position.unlink(missing_ok=True)
         for leftover in self._directory.snapshots.glob("*.snapshot*"):
             leftover.unlink(missing_ok=True)
 

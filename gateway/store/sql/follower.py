@@ -1,4 +1,4 @@
-"""Following the writes of other nodes: notifications of PostgreSQL, and looking from time to time."""
+"""Following what other nodes write: notifications of PostgreSQL, and looking from time to time."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ LONGEST_PAUSE = 2.0
 """Seconds without a new attempt to connect"""
 
 
-class Follower:
-    """A thread with a connection of its own, on which notifications come."""
+class Listener:
+    """A thread with a connection of its own, on which notifications of a channel come."""
 
-    def __init__(
-        self,
-        address: Address,
-        look_every: float,
-        known: Callable[[], Position],
-        on_change: Callable[[], None],
-    ) -> None:
-        """`look_every`: seconds between two looks at the database, should a notification be lost; `known`
-        says how far this node is."""
+    def __init__(self, address: Address, channel: str, look_every: float, thread_name: str) -> None:
+        """`look_every`: seconds between two looks at the database, should a notification be lost."""
         self._address = address
+        self._channel = channel
         self._look_every = look_every
-        self._known = known
-        self._on_change = on_change
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="postgres-follow", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
+
+    def look(self, connection: BoundedConnection, *, is_first: bool) -> None:
+        """See whether there is something new; `is_first`: on this connection. The thread calls it."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """The database cannot be reached. The thread calls it after each attempt."""
 
     def start(self) -> None:
         """Begin."""
@@ -55,27 +54,20 @@ class Follower:
             try:
                 with self._address.connect() as connection:
                     connection.autocommit = True
-                    connection.execute(f"LISTEN {CHANNEL}")
+                    connection.execute(f"LISTEN {self._channel}")
                     pause = min(self._look_every, LONGEST_PAUSE)
                     self._follow(connection)
             except psycopg.Error as error:
                 log.debug("following the database: %s", error)
-                # Whoever uses the store finds out that the database is down, and later that it is back.
-                self._on_change()
+                self.lost()
                 self._ended.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _follow(self, connection: BoundedConnection) -> None:
-        seen: Position | None = None
+        is_first = True
         while not self._ended.is_set():
-            row = connection.execute("SELECT sequence, hash FROM state").fetchone()
-            position = Position(*row) if row else None
-            # Tell once of each position, and again when the node that was told did not get there.
-            if position != self._known():
-                self._on_change()
-            elif seen is None:
-                self._on_change()  # the database was down: it is back
-            seen = position
+            self.look(connection, is_first=is_first)
+            is_first = False
             self._wait(connection)
 
     def _wait(self, connection: BoundedConnection) -> None:
@@ -85,3 +77,32 @@ class Follower:
         while not self._ended.is_set() and (left := until - time.monotonic()) > 0:
             for _ in connection.notifies(timeout=min(left, longest), stop_after=1):
                 return
+
+
+class Follower(Listener):
+    """Follows commits."""
+
+    def __init__(
+        self,
+        address: Address,
+        look_every: float,
+        known: Callable[[], Position],
+        on_change: Callable[[], None],
+    ) -> None:
+        """`known` says how far this node is."""
+        super().__init__(address, CHANNEL, look_every, "postgres-follow")
+        self._known = known
+        self._on_change = on_change
+
+    def look(self, connection: BoundedConnection, *, is_first: bool) -> None:
+        """See Listener."""
+        row = connection.execute("SELECT sequence, hash FROM state").fetchone()
+        position = Position(*row) if row else None
+        # When the node that was told did not get there, it is told again. The first time: the database was
+        # down, and is back.
+        if is_first or position != self._known():
+            self._on_change()
+
+    def lost(self) -> None:
+        """Whoever uses the store finds out that the database is down, and later that it is back."""
+        self._on_change()

@@ -101,3 +101,15 @@ LIMIT_COUNTS = Table(
     Column("ends_at", NUMBER, nullable=False, comment="of the window, seconds since the epoch"),
     Index("limit_counts_by_end", "ends_at"),
 )
+
+CLUSTER_EVENTS = Table(
+    "cluster_events",
+    METADATA,
+    Column("id", NUMBER, Identity(), primary_key=True, comment="in the order of the commits"),
+    Column("sender", Text, nullable=False, comment="the process that wrote it"),
+    Column("channel", Text, nullable=False),
+    Column("data", Text, nullable=False, comment="JSON"),
+    Column(
+        "created_at", Float(53), nullable=False, comment="seconds since the epoch, by the database's clock"
+    ),
+)

@@ -41,7 +41,11 @@ class Revision:
     phase: Phase
 
 
-REVISIONS = (Revision("001_base", Phase.UP), Revision("002_limit_counts", Phase.UP))
+REVISIONS = (
+    Revision("001_base", Phase.UP),
+    Revision("002_limit_counts", Phase.UP),
+    Revision("003_cluster_events", Phase.UP),
+)
 """All scripts, oldest first. (Asking Alembic takes half a second, at each start.)"""
 
 
