@@ -4,9 +4,11 @@ from libc.string cimport strlen
 from native.connection cimport (
     EXCHANGE_BALANCED,
     EXCHANGE_LOCAL,
+    EXCHANGE_STORED,
     REQUEST_ID_LENGTH,
     STEP_ANSWER_ERROR,
     STEP_ANSWER_MESSAGE,
+    STEP_ANSWER_STORED,
     StepAnswer,
 )
 from native.fields cimport Text, added_length, put_added, text_of
@@ -34,6 +36,7 @@ from native.snapshot cimport (
     SEND_SERVER,
     SEND_VIA,
 )
+from native.stored_response cimport build_stored_answer, drop_stored_body, put_stored_answer
 from native.text cimport PRODUCT, is_text, put, put_number, put_text
 
 cdef enum:
@@ -234,6 +237,8 @@ cdef void prepare_answer(Exchange* exchange, uint16_t status, Text content_type,
     """Make `body` (given away) the exchange's answer. Without memory there is no answer_head, and so no answer."""
     cdef BufferStock* stock = &exchange.worker.buffers
     exchange.flags |= EXCHANGE_LOCAL
+    exchange.flags &= ~<uint32_t> EXCHANGE_STORED        # a stored one, if any, gives way
+    drop_stored_body(exchange)
     exchange.status = status
     buffer_give(stock, exchange.held)
     buffer_give(stock, exchange.answer_head)
@@ -268,6 +273,10 @@ cdef void build_step_answer(Exchange* exchange) noexcept nogil:
     cdef StepAnswer* answer = &exchange.answer
     cdef Text text = answer.text
     cdef Buffer* body
+    if answer.kind == STEP_ANSWER_STORED:
+        if not build_stored_answer(exchange):
+            build_answer(exchange, 500, NULL, ANSWER_NEGOTIATED, NULL)
+        return
     exchange.answered_by = exchange.chosen[exchange.step]
     if answer.kind == STEP_ANSWER_ERROR:
         if text.length == 0:
@@ -308,6 +317,9 @@ cdef void put_answer(Exchange* exchange) noexcept nogil:
     cdef uint32_t body_length
     cdef Buffer* out
     if exchange.answer_head == NULL or body == NULL:
+        return
+    if exchange.flags & EXCHANGE_STORED:
+        put_stored_answer(exchange)
         return
     body_length = body.end - body.start
     if not reserve_out(exchange, ANSWER_HEAD_ROOM + exchange.answer_head.end + body_length + debug_fields_room(exchange)

@@ -1,14 +1,18 @@
 
 from native.connection cimport (
+    EXCHANGE_BACKGROUND,
     EXCHANGE_BODY_COMPLETE,
     EXCHANGE_CHUNK_RESPONSE,
     EXCHANGE_CLOSE_CLIENT,
     EXCHANGE_LINGER,
+    EXCHANGE_REFRESH,
     EXCHANGE_RESPONSE_STARTED,
     Downstream,
     Upstream,
     Worker,
 )
+from native.background cimport end_background, refresh_in_background
+from native.balancer cimport TRY_ANSWERED, TRY_GIVEN_UP, try_ended
 from native.downstream cimport client_close
 from native.exchange_record cimport exchange_free
 from native.http1 cimport BODY_CHUNKED, BODY_UNTIL_CLOSE
@@ -28,6 +32,7 @@ cdef void release_upstream(Exchange* exchange) noexcept nogil:
     if upstream == NULL:
         return
     exchange.worker.block.upstream_active -= 1
+    try_ended(exchange, TRY_ANSWERED)
     if upstream_reusable(exchange):
         exchange.upstream = NULL
         pool_give(exchange.worker, upstream)
@@ -48,7 +53,12 @@ cdef void complete_exchange(Exchange* exchange) noexcept nogil:
     cdef Worker* worker = exchange.worker
     cdef Downstream* client = exchange.client
     release_upstream(exchange)
+    if exchange.flags & EXCHANGE_BACKGROUND:
+        end_background(exchange)
+        return
     record(exchange)
+    if exchange.flags & EXCHANGE_REFRESH:
+        refresh_in_background(exchange)
     if not exchange.flags & EXCHANGE_BODY_COMPLETE:
         # what is left of the request body would be read as the next request
         exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
@@ -65,8 +75,12 @@ cdef void abort_exchange(Exchange* exchange) noexcept nogil:
     cdef Downstream* client = exchange.client
     if exchange.upstream != NULL:
         exchange.worker.block.upstream_active -= 1
+        try_ended(exchange, TRY_GIVEN_UP)
         upstream_close(exchange.worker, exchange.upstream)
         exchange.upstream = NULL
+    if exchange.flags & EXCHANGE_BACKGROUND:
+        end_background(exchange)
+        return
     if exchange.status == 0:
         exchange.status = CLIENT_CLOSED_REQUEST
     if ends_by_close(exchange):

@@ -236,12 +236,18 @@ ctypedef struct Exchange:
     SharedText* shared           # newest first, in `memory`; NULL: none
     void* cache                  # CacheUse of caching.pxd: what the cache does for this request, in `memory`, see caching.pxd; NULL: nothing
     uint64_t flight              # hash of the flight that the exchange waits for, 0: none; see flights.pxd
+    uint64_t flight_lead         # who led it when the waiting began
+    uint64_t flight_deadline_ms
     Exchange* next_waiting       # in the worker's list of those
+    Exchange* previous_waiting
+    uint8_t woken                # it has waited for a flight, which is over
+    uint32_t stored_step         # place in the plan of the step whose stored answer it is
     Circuit* circuit             # in shared memory, whose outcome this request is, see circuit.pxd; NULL: none
     const PluginRecord* circuit_plugin   # its configuration
     StoredEntry* stored          # EXCHANGE_STORED: what the answer is made of, in `memory`; pinned when its body is sent from there
     uint64_t stored_offset       # of the next byte of its body to be sent, from the first of the prelude
     uint64_t stored_left         # bytes of it still to be sent
+    uint64_t stored_length       # of the whole body of the answer, also when only its head is sent
     void* notes[MAX_STEPS]       # what a step keeps between its functions, in `memory`, by step; NULL: nothing
 
     # times, ms on the loop's clock

@@ -11,6 +11,9 @@ cdef void start_accepting(Worker* worker) noexcept nogil
 cdef void close_listeners(Worker* worker) noexcept nogil
 # Close now. The exchange, if any, must have been detached before.
 cdef void client_close(Downstream* client) noexcept nogil
+# A connection without a socket, in the middle of an exchange and otherwise like `client`: for requests that go on without
+# one. NULL: memory is out.
+cdef Downstream* open_without_socket(Worker* worker, const Downstream* client) noexcept nogil
 # Half-close, read what still comes for a while, then close (RFC 9112 §9.6).
 cdef void client_linger(Downstream* client) noexcept nogil
 cdef void set_client_state(Downstream* client, int state) noexcept nogil

@@ -185,6 +185,32 @@ cdef void open_client(Worker* worker, Downstream* client, Listener* listener, in
               worker.loop.now_ms + settings_of(worker).client_header_timeout_ms)
 
 
+cdef Downstream* open_without_socket(Worker* worker, const Downstream* client) noexcept nogil:
+    cdef Downstream* silent = <Downstream*> slab_take(&worker.downstreams)
+    if silent == NULL:
+        return NULL
+    memset(silent, 0, sizeof(Downstream))
+    silent.endpoint.fd = -1
+    silent.endpoint.owner = worker
+    silent.endpoint.on_ready = on_client_ready
+    silent.endpoint.timer.on_expire = on_client_timeout
+    silent.endpoint.timer.owner = silent
+    silent.listener = client.listener
+    silent.family = client.family
+    silent.peer_port = client.peer_port
+    silent.peer_trusted = client.peer_trusted
+    silent.peer_text_length = client.peer_text_length
+    memcpy(silent.address, client.address, sizeof(client.address))
+    memcpy(silent.peer_text, client.peer_text, sizeof(client.peer_text))
+    silent.number = client.number
+    link_client(worker, silent)
+    worker.connection_count += 1                         # so that a drain waits for it
+    worker.block.connections_active = worker.connection_count
+    worker.block.connections_writing += 1
+    silent.state = CLIENT_EXCHANGE
+    return silent
+
+
 # --- the list of open connections ------------------------------------------------------------------------------------
 cdef void link_client(Worker* worker, Downstream* client) noexcept nogil:
     client.previous_open = NULL
@@ -248,7 +274,8 @@ cdef void client_close(Downstream* client) noexcept nogil:
     if client.state == CLIENT_CLOSED:
         return
     set_client_state(client, CLIENT_CLOSED)
-    close(client.endpoint.fd)
+    if client.endpoint.fd >= 0:
+        close(client.endpoint.fd)
     client.endpoint.fd = -1
     loop_forget(&worker.loop, &client.endpoint)
     timer_remove(&worker.loop, &client.endpoint.timer)

@@ -9,11 +9,27 @@ from native.answers cimport (
     build_step_answer,
     put_answer,
 )
-from native.balancer cimport choose_peer, peer_failed
+from native.balancer cimport (
+    TRY_BROKEN,
+    TRY_CONNECT_FAILED,
+    TRY_CUT_OFF,
+    TRY_GIVEN_UP,
+    TRY_TIMED_OUT,
+    TryOutcome,
+    choose_peer,
+    first_try_begins,
+    may_retry,
+    peer_failed,
+    try_answered,
+    try_begins,
+    try_ended,
+)
+from native.caching cimport cache_abandon, cache_complete, cache_failed, cache_received
 from native.client_address cimport find_client_address
-from native.completion cimport abort_exchange, complete_exchange
+from native.completion cimport abort_exchange, complete_exchange, release_upstream
 from native.connection cimport *
 from native.fields cimport Head, apply_replacements
+from native.flights cimport flight_expired
 from native.headers cimport HEADER_UPGRADE, HeaderField
 from native.http1 cimport (
     BODY_CHUNKED,
@@ -31,7 +47,7 @@ from native.http1 cimport (
 from native.log cimport LOG_ERROR, LOG_INFO, log_error
 from native.jobs cimport job_expired
 from native.loop cimport Endpoint, Timer, loop_run_again, timer_clear, timer_set
-from native.memory cimport buffer_give, buffer_length
+from native.memory cimport Buffer, buffer_give, buffer_length
 from native.plan cimport (
     STEP_BODY,
     STEP_CONTINUE,
@@ -295,7 +311,10 @@ cdef void on_upstream_ready(Endpoint* endpoint) noexcept nogil:
 cdef void on_client_timeout(Timer* timer) noexcept nogil:
     cdef Exchange* exchange = (<Downstream*> timer.owner).exchange
     if exchange.flags & EXCHANGE_PARKED:
-        job_expired(exchange)
+        if exchange.flight:
+            flight_expired(exchange)
+        else:
+            job_expired(exchange)
         return
     if flush_pending(exchange) and unsent_bytes(exchange.client.endpoint.fd) < exchange.client_unsent:
         # slow but alive: the kernel reports room for more only when a third of its large buffer is free

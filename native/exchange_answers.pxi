@@ -40,7 +40,7 @@ cdef void answer(Exchange* exchange, uint16_t status, const char* message, Answe
 
 cdef void finish_answer(Exchange* exchange) noexcept nogil:
     """Let the plugins' response functions see the prepared answer, then send it."""
-    if exchange.plan == NULL or exchange.answer_head == NULL:
+    if exchange.plan == NULL or exchange.answer_head == NULL or exchange.flags & EXCHANGE_BACKGROUND:
         send_answer(exchange)
         return
     begin_response_steps(exchange)

@@ -2,10 +2,13 @@ from libc.stdint cimport UINT64_MAX, uint64_t
 from libc.string cimport memcpy
 
 from native.connection cimport EXCHANGE_REPLAYABLE, STEPS_REWRITE
+from native.caching cimport cache_abandon
 from native.fields cimport text_of
+from native.flights cimport flight_leave
 from native.http1 cimport chunk_decoder_reset, request_head_reset, response_head_reset
 from native.jobs cimport job_abandon
 from native.memory cimport Buffer, BufferStock, buffer_give, slab_give, slab_take
+from native.stored_response cimport release_stored
 from native.snapshot cimport NO_INDEX, snapshot_settings
 
 
@@ -56,6 +59,14 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.flags = EXCHANGE_REPLAYABLE
     exchange.tries = 0
     exchange.tried_count = 0
+    exchange.hash_known = 0
+    exchange.cache = NULL
+    exchange.flight = 0
+    exchange.woken = 0
+    exchange.circuit = NULL
+    exchange.circuit_plugin = NULL
+    exchange.stored = NULL
+    exchange.stored_left = 0
     exchange.started_ms = worker.loop.now_ms
     exchange.balanced_ms = 0
     exchange.head_received_ms = 0
@@ -134,6 +145,12 @@ cdef void free_step_state(Exchange* exchange) noexcept nogil:
     cdef Buffer* piece
     if exchange.job != NULL:
         job_abandon(exchange)
+    if exchange.flight:
+        flight_leave(exchange)
+    if exchange.cache != NULL:
+        cache_abandon(exchange, True)
+    if exchange.stored != NULL:
+        release_stored(exchange)
     if exchange.identities != NULL:
         exchange.identities.users -= 1
     while exchange.memory != NULL:
@@ -141,7 +158,6 @@ cdef void free_step_state(Exchange* exchange) noexcept nogil:
         exchange.memory = piece.next
         buffer_give(stock, piece)
     buffer_give(stock, exchange.request_edits.text)
-    buffer_give(stock, exchange.response_edits.text)
     buffer_give(stock, exchange.held_head)
 
 
@@ -151,6 +167,7 @@ cdef void exchange_free(Exchange* exchange) noexcept nogil:
     exchange.peers.users -= 1
     if exchange.plan != NULL or exchange.identities != NULL:
         free_step_state(exchange)
+    buffer_give(&worker.buffers, exchange.response_edits.text)   # the balancer's, too
     buffer_give(&worker.buffers, exchange.answer_head)
     buffer_give(&worker.buffers, exchange.held)
     buffer_give(&worker.buffers, exchange.path_buffer)

@@ -16,6 +16,19 @@ cdef void discard_response(Exchange* exchange) noexcept nogil:
     exchange.flags &= ~<uint32_t> (EXCHANGE_RESPONSE_COMPLETE | EXCHANGE_CHUNK_RESPONSE)
 
 
+cdef void leave_upstream(Exchange* exchange) noexcept nogil:
+    """The client gets something else than this response. The connection can be used again if nothing more comes on it."""
+    cdef Buffer* input = exchange.upstream.input
+    if not exchange.response_head_done or not exchange.flags & EXCHANGE_RESPONSE_COMPLETE or input == NULL:
+        drop_upstream(exchange)
+    else:
+        if buffer_length(input) == exchange.response.parsed:     # a head without a body, such as a 304
+            input.start = input.end
+        release_upstream(exchange)
+    exchange.relay_length = 0
+    exchange.flags &= ~<uint32_t> (EXCHANGE_CHUNK_RESPONSE | EXCHANGE_RESPONSE_OVER | EXCHANGE_RESPONSE_COMPLETE)
+
+
 cdef bint upgrade_agreed(Exchange* exchange) noexcept nogil:
     """Whether a 101 is what the client asked for, to the same protocol and after its whole request."""
     cdef const uint8_t* head = &exchange.upstream.input.data[0] + exchange.upstream.input.start
@@ -31,6 +44,17 @@ cdef bint upgrade_agreed(Exchange* exchange) noexcept nogil:
     return True
 
 
+cdef int show_to_cache(Exchange* exchange) noexcept nogil:
+    """Let the cache see the upstream's head. GONE: the client gets a stored response in place of this one."""
+    if cache_received(exchange) == STEP_RESPOND:
+        leave_upstream(exchange)
+        answer_step(exchange)
+        return GONE
+    if exchange.flags & EXCHANGE_RECORDS and exchange.flags & EXCHANGE_RESPONSE_COMPLETE:
+        cache_complete(exchange)                         # it has no body
+    return ALIVE
+
+
 cdef int begin_response(Exchange* exchange) noexcept nogil:
     """The final head is there: decide on framing, let the plugins see it, and write the client's head."""
     if exchange.response.status == 101 and not upgrade_agreed(exchange):
@@ -38,6 +62,7 @@ cdef int begin_response(Exchange* exchange) noexcept nogil:
         return GONE
     exchange.response_head_done = 1
     exchange.head_received_ms = exchange.worker.loop.now_ms
+    try_answered(exchange)
     if exchange.worker.phase == PHASE_DRAINING:
         exchange.flags |= EXCHANGE_CLOSE_CLIENT
     if exchange.response.status != 101:
@@ -46,7 +71,9 @@ cdef int begin_response(Exchange* exchange) noexcept nogil:
             # an early answer. Relaying goes on both ways, but the client may well stop here (RFC 9112 §9.5)
             exchange.flags |= EXCHANGE_CLOSE_CLIENT | EXCHANGE_LINGER
             timer_clear(&exchange.client.endpoint.timer)
-    if exchange.plan == NULL:
+        if exchange.cache != NULL and not show_to_cache(exchange):
+            return GONE
+    if exchange.plan == NULL or exchange.flags & EXCHANGE_BACKGROUND:
         return write_response(exchange)
     begin_response_steps(exchange)
     return continue_response(exchange)

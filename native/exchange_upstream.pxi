@@ -3,9 +3,19 @@
 
 # --- phase: balance and connect --------------------------------------------------------------------------------------
 cdef void drop_upstream(Exchange* exchange) noexcept nogil:
+    try_ended(exchange, TRY_GIVEN_UP)                    # unless somebody has said how it ended
     upstream_close(exchange.worker, exchange.upstream)
     exchange.upstream = NULL
     exchange.worker.block.upstream_active -= 1
+
+
+cdef void answer_failure(Exchange* exchange, uint16_t status, const char* message, AnswerStyle style) noexcept nogil:
+    """No upstream has answered, and none will be asked any more. What is stored may be better than an error, though stale
+    (RFC 5861 §4)."""
+    if exchange.cache != NULL and cache_failed(exchange, status) == STEP_RESPOND:
+        answer_step(exchange)
+    else:
+        answer(exchange, status, message, style, NULL)
 
 
 cdef bint find_peer_set(Exchange* exchange) noexcept nogil:
@@ -15,15 +25,15 @@ cdef bint find_peer_set(Exchange* exchange) noexcept nogil:
     if exchange.peer_set != NULL and exchange.peer_set.state == PEERS_READY:
         return True
     if exchange.peer_set != NULL and exchange.peer_set.state == PEERS_NO_TARGETS:
-        answer(exchange, 503, b"failure to get a peer from the ring-balancer", ANSWER_NEGOTIATED, NULL)
+        answer_failure(exchange, 503, b"failure to get a peer from the ring-balancer", ANSWER_NEGOTIATED)
     elif exchange.peer_set != NULL and exchange.peer_set.state == PEERS_RESOLVE_ERROR:
         log_error(exchange.worker, LOG_ERROR, exchange, b"name resolution failed",
                   snapshot_text(exchange.configuration.base, exchange.service.host), exchange.service.host.length)
-        answer(exchange, 500, NULL, ANSWER_NEGOTIATED, NULL)
+        answer_failure(exchange, 500, NULL, ANSWER_NEGOTIATED)
     else:
         log_error(exchange.worker, LOG_ERROR, exchange, b"name resolution failed",
                   snapshot_text(exchange.configuration.base, exchange.service.host), exchange.service.host.length)
-        answer(exchange, 503, b"name resolution failed", ANSWER_NEGOTIATED, NULL)
+        answer_failure(exchange, 503, b"name resolution failed", ANSWER_NEGOTIATED)
     return False
 
 
@@ -55,6 +65,11 @@ cdef Upstream* connection_to_peer(Exchange* exchange) noexcept nogil:
         upstream_close(exchange.worker, upstream)
 
 
+cdef void answer_no_peer(Exchange* exchange) noexcept nogil:
+    """The balancer has nobody for this request."""
+    answer_failure(exchange, 503, b"failure to get a peer from the ring-balancer", ANSWER_NEGOTIATED)
+
+
 cdef int connect_upstream(Exchange* exchange) noexcept nogil:
     """Try peers until a connection stands or is under way. The exchange is answered when all tries are used up."""
     cdef Worker* worker = exchange.worker
@@ -63,9 +78,10 @@ cdef int connect_upstream(Exchange* exchange) noexcept nogil:
     while True:
         exchange.peer = choose_peer(exchange)
         if exchange.peer == NULL:
-            answer(exchange, 503, b"failure to get a peer from the ring-balancer", ANSWER_NEGOTIATED, NULL)
+            answer_no_peer(exchange)
             return GONE
         exchange.balanced_ms = worker.loop.now_ms
+        exchange.sent_us = worker.loop.now_us
         exchange.flags |= EXCHANGE_BALANCED
         exchange.flags &= ~<uint32_t> EXCHANGE_CHUNK_REQUEST
         if exchange.request.body_kind == BODY_CHUNKED and not exchange.flags & EXCHANGE_BODY_COMPLETE:
@@ -76,19 +92,22 @@ cdef int connect_upstream(Exchange* exchange) noexcept nogil:
             answer(exchange, <uint16_t> refused, NULL, ANSWER_SERVER, NULL)
             return GONE
         rewind_request(exchange)
+        try_begins(exchange)
         upstream = connection_to_peer(exchange)
         if upstream == NULL:
+            try_ended(exchange, TRY_GIVEN_UP)
             log_error(worker, LOG_ERROR, exchange, b"no descriptor or memory for a connection to the upstream", NULL, 0)
-            answer(exchange, 503, NULL, ANSWER_SERVER, NULL)
+            answer_failure(exchange, 503, NULL, ANSWER_SERVER)
             return GONE
         if upstream.state != UPSTREAM_CLOSED:
             break
         log_failure(exchange, FAILURE_CONNECT)
         worker.block.upstream_failures += 1
+        try_ended(exchange, TRY_CONNECT_FAILED)
         peer_failed(exchange)
         exchange.tries += 1
-        if exchange.tries > exchange.service.retries:
-            answer(exchange, 502, NULL, ANSWER_SERVER, NULL)
+        if exchange.tries > exchange.service.retries or not may_retry(exchange):
+            answer_failure(exchange, 502, NULL, ANSWER_SERVER)
             return GONE
         worker.block.upstream_retries += 1
     adopt_upstream(exchange, upstream)
@@ -100,6 +119,7 @@ cdef int connect_upstream(Exchange* exchange) noexcept nogil:
 cdef void start_upstream(Exchange* exchange) noexcept nogil:
     if not find_peer_set(exchange):
         return
+    first_try_begins(exchange)
     if connect_upstream(exchange) and exchange.upstream.state == UPSTREAM_ACTIVE:
         advance_request(exchange)
 
@@ -117,6 +137,17 @@ cdef void log_failure(Exchange* exchange, UpstreamFailure failure) noexcept nogi
               <const char*> exchange.peers.base + exchange.peer.name.offset, exchange.peer.name.length)
 
 
+cdef TryOutcome outcome_of(Exchange* exchange, UpstreamFailure failure, bint stale) noexcept nogil:
+    """How a failure ends a try."""
+    if stale:
+        return TRY_GIVEN_UP                              # says nothing of the peer
+    if exchange.response_head_done:
+        return TRY_CUT_OFF
+    if failure == FAILURE_CONNECT:
+        return TRY_CONNECT_FAILED
+    return TRY_TIMED_OUT if failure == FAILURE_TIMEOUT else TRY_BROKEN
+
+
 cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept nogil:
     """A try has failed. Another connection is tried when the request may be sent again, else the client is told; a
     response that has begun is cut off, so that the client sees that it is incomplete."""
@@ -129,19 +160,22 @@ cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept 
         worker.block.timeouts += 1
     if not stale:
         log_failure(exchange, failure)
+    try_ended(exchange, outcome_of(exchange, failure, stale))
     if exchange.flags & EXCHANGE_RESPONSE_STARTED:
         abort_exchange(exchange)
         return
     drop_upstream(exchange)
     if exchange.response_head_done:                      # a step holds the response, or its head was not to be written
         discard_response(exchange)
+    if exchange.cache != NULL:
+        cache_abandon(exchange, False)
     forget_response_steps(exchange)
     if exchange.flags & EXCHANGE_REPLAYABLE and (not sent or is_idempotent(exchange)):
         if not stale:
             # a try on a kept-alive connection that the peer had closed already does not count (corrections.md, 4)
             exchange.tries += 1
             peer_failed(exchange)
-        if exchange.tries <= exchange.service.retries:
+        if exchange.tries <= exchange.service.retries and (stale or may_retry(exchange)):
             worker.block.upstream_retries += 1
             response_head_reset(&exchange.response)
             chunk_decoder_reset(&exchange.response_chunks)
@@ -149,7 +183,7 @@ cdef void upstream_failed(Exchange* exchange, UpstreamFailure failure) noexcept 
                 # from the loop, not from here: a chain of failures must not become a chain of calls
                 loop_run_again(&worker.loop, &exchange.upstream.endpoint)
             return
-    answer(exchange, 504 if failure == FAILURE_TIMEOUT else 502, NULL, ANSWER_SERVER, NULL)
+    answer_failure(exchange, 504 if failure == FAILURE_TIMEOUT else 502, NULL, ANSWER_SERVER)
 
 
 # --- phase: send the request -----------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ from native.snapshot cimport (
     snapshot_plugin,
     snapshot_text,
 )
+from native.stored_response cimport drop_stored_body, show_stored_body
 from native.text cimport put
 
 cdef enum:
@@ -196,6 +197,10 @@ cdef int call(Exchange* exchange, step_function function, step_function resume,
         if exchange.job == job:                          # else the step has handed over another one
             job_free(job)
         return result
+    if exchange.woken:                                   # it has waited for a flight
+        exchange.woken = 0
+        if resume != NULL:
+            function = resume
     return function(exchange, plugin)
 
 
@@ -502,7 +507,7 @@ cdef bint response_body_complete(Exchange* exchange) noexcept nogil:
 
 
 cdef bint response_body(Exchange* exchange, Text* body) noexcept nogil:
-    if exchange.flags & EXCHANGE_RESPONSE_OVER:
+    if exchange.flags & EXCHANGE_RESPONSE_OVER or not show_stored_body(exchange):
         return False
     if exchange.held == NULL:
         body[0] = text_of(b"", 0)
@@ -519,6 +524,7 @@ cdef bint change_response_body(Exchange* exchange, Text body) noexcept nogil:
     if fresh == NULL:
         return False
     put(fresh, body.data, body.length)
+    drop_stored_body(exchange)
     buffer_give(&exchange.worker.buffers, exchange.held)
     exchange.held = fresh
     return True

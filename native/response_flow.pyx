@@ -2,10 +2,14 @@ from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove
 
+from native.cache_store cimport cache_pieces
+from native.caching cimport cache_body, cache_complete
 from native.connection cimport (
+    EXCHANGE_BACKGROUND,
     EXCHANGE_CHUNK_RESPONSE,
     EXCHANGE_CLOSE_CLIENT,
     EXCHANGE_HOLDS_RESPONSE,
+    EXCHANGE_RECORDS,
     EXCHANGE_REQUEST_SENT,
     EXCHANGE_RESPONSE_COMPLETE,
     EXCHANGE_RESPONSE_OVER,
@@ -44,6 +48,7 @@ from native.text cimport format_hex, put, put_text
 cdef enum:
     MAX_RESPONSE_LINE = 8192
     MAX_RESPONSE_HEAD = 32768
+    MAX_PIECES = 256             # sent in one system call
     COPIED_BODY = 4096           # up to so much body is copied behind the head: cheaper than a second piece
 
 cdef int64_t receive_more(Exchange* exchange) noexcept nogil:
@@ -161,6 +166,15 @@ cdef bint frame_piece(Exchange* exchange, uint32_t length) noexcept nogil:
     return True
 
 
+cdef void record_piece(Exchange* exchange, uint32_t length) noexcept nogil:
+    """Store `length` body bytes at the front of upstream.input on their way."""
+    cdef Buffer* input = exchange.upstream.input
+    if length:
+        cache_body(exchange, &input.data[0] + input.start, length)
+    if exchange.flags & EXCHANGE_RESPONSE_COMPLETE and exchange.flags & EXCHANGE_RECORDS:
+        cache_complete(exchange)
+
+
 cdef bint decode_body(Exchange* exchange, uint32_t* size) noexcept nogil:
     """Make body bytes of what lies in upstream.input: `size` of them at its front. False: not what it should be."""
     cdef Buffer* input = exchange.upstream.input
@@ -187,6 +201,8 @@ cdef bint decode_body(Exchange* exchange, uint32_t* size) noexcept nogil:
     else:
         produced = length
     size[0] = produced
+    if exchange.flags & EXCHANGE_RECORDS:
+        record_piece(exchange, produced)
     return True
 
 
@@ -228,6 +244,8 @@ cdef inline int receive_piece(Exchange* exchange) noexcept nogil:
         if exchange.response_body != BODY_UNTIL_CLOSE or exchange.upstream.endpoint.failed:
             return RESPONSE_CLOSED
         exchange.flags |= EXCHANGE_RESPONSE_COMPLETE
+        if exchange.flags & EXCHANGE_RECORDS:
+            cache_complete(exchange)
     return RESPONSE_DATA
 
 
@@ -361,13 +379,14 @@ cdef bint upstream_reusable(Exchange* exchange) noexcept nogil:
 # --- to the client ---------------------------------------------------------------------------------------------------
 cdef bint flush_pending(Exchange* exchange) noexcept nogil:
     return (exchange.out != NULL and buffer_length(exchange.out) > 0) \
-        or exchange.relay_length > 0 or exchange.relay_suffix_length > 0
+        or exchange.relay_length > 0 or exchange.relay_suffix_length > 0 or exchange.stored_left > 0
 
 
-cdef int64_t send_to_client(Exchange* exchange, uint32_t out_length) noexcept nogil:
-    cdef iovec pieces[3]
+cdef int collect_pieces(Exchange* exchange, iovec* pieces) noexcept nogil:
+    """What waits for the client, in its order. Of a stored body as much as there are pieces for."""
     cdef int count = 0
     cdef Buffer* input
+    cdef uint32_t out_length = buffer_length(exchange.out) if exchange.out != NULL else 0
     if out_length:
         pieces[0].iov_base = &exchange.out.data[0] + exchange.out.start
         pieces[0].iov_len = out_length
@@ -381,42 +400,70 @@ cdef int64_t send_to_client(Exchange* exchange, uint32_t out_length) noexcept no
         pieces[count].iov_base = <void*> exchange.relay_suffix
         pieces[count].iov_len = exchange.relay_suffix_length
         count += 1
-    return stream_send_pieces(&exchange.client.endpoint, pieces, count)
+    if exchange.stored_left:
+        count += cache_pieces(&exchange.worker.cache, exchange.stored, exchange.stored_offset, exchange.stored_left,
+                              pieces + count, MAX_PIECES - count)
+    return count
+
+
+cdef void advance_pieces(Exchange* exchange, uint64_t sent) noexcept nogil:
+    """The client has taken so many bytes."""
+    cdef uint32_t out_length = buffer_length(exchange.out) if exchange.out != NULL else 0
+    exchange.response_bytes += sent
+    if sent < out_length:
+        exchange.out.start += <uint32_t> sent
+        return
+    if out_length:
+        exchange.out.start = 0
+        exchange.out.end = 0
+        sent -= out_length
+    if sent < exchange.relay_length:
+        exchange.upstream.input.start += <uint32_t> sent
+        exchange.relay_length -= <uint32_t> sent
+        return
+    if exchange.relay_length:
+        exchange.upstream.input.start += exchange.relay_length
+        sent -= exchange.relay_length
+        exchange.relay_length = 0
+    if sent < exchange.relay_suffix_length:
+        exchange.relay_suffix += sent
+        exchange.relay_suffix_length -= <uint32_t> sent
+        return
+    sent -= exchange.relay_suffix_length
+    exchange.relay_suffix_length = 0
+    exchange.stored_offset += sent
+    exchange.stored_left -= sent
+
+
+cdef void drop_pieces(Exchange* exchange) noexcept nogil:
+    """Nobody is there to take what waits."""
+    if exchange.out != NULL:
+        exchange.out.start = 0
+        exchange.out.end = 0
+    if exchange.relay_length:
+        exchange.upstream.input.start += exchange.relay_length
+    exchange.relay_length = 0
+    exchange.relay_suffix_length = 0
+    exchange.stored_left = 0
 
 
 cdef int flush_client(Exchange* exchange) noexcept nogil:
-    cdef uint32_t out_length
-    cdef uint64_t wanted, left
-    cdef int64_t count
-    while True:
-        out_length = buffer_length(exchange.out) if exchange.out != NULL else 0
-        wanted = <uint64_t> out_length + exchange.relay_length + exchange.relay_suffix_length
-        if wanted == 0:
-            return FLUSH_DONE
+    cdef iovec pieces[MAX_PIECES]
+    cdef int64_t sent
+    cdef int count
+    if exchange.flags & EXCHANGE_BACKGROUND:
+        drop_pieces(exchange)
+        return FLUSH_DONE
+    while flush_pending(exchange):
         if not exchange.client.endpoint.writable:
             return FLUSH_BLOCKED
-        count = send_to_client(exchange, out_length)
-        if count == -EAGAIN:
-            return FLUSH_BLOCKED
-        if count < 0:
+        count = collect_pieces(exchange, pieces)
+        if count == 0:                                   # a stored body that cannot be found: cannot be, being pinned
             return FLUSH_FAILED
-        exchange.response_bytes += <uint64_t> count
-        left = <uint64_t> count
-        if left < out_length:
-            exchange.out.start += <uint32_t> left
-            continue
-        if out_length:
-            exchange.out.start = 0
-            exchange.out.end = 0
-            left -= out_length
-        if left < exchange.relay_length:
-            exchange.upstream.input.start += <uint32_t> left
-            exchange.relay_length -= <uint32_t> left
-            continue
-        if exchange.relay_length:
-            exchange.upstream.input.start += exchange.relay_length
-            left -= exchange.relay_length
-            exchange.relay_length = 0
-        if left:
-            exchange.relay_suffix += left
-            exchange.relay_suffix_length -= <uint32_t> left
+        sent = stream_send_pieces(&exchange.client.endpoint, pieces, count)
+        if sent == -EAGAIN:
+            return FLUSH_BLOCKED
+        if sent < 0:
+            return FLUSH_FAILED
+        advance_pieces(exchange, <uint64_t> sent)
+    return FLUSH_DONE

@@ -1,6 +1,6 @@
 """Heads sent to the client: of proxied responses, and the fields that the gateway's own answers share with them."""
 
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from native.connection cimport Exchange
 from native.memory cimport Buffer
@@ -11,6 +11,8 @@ from native.memory cimport Buffer
 cdef int build_response_head(Exchange* exchange) noexcept nogil
 # Append an interim (1xx) response as the upstream sent it, without hop-by-hop fields. 0 or 502.
 cdef int build_interim_head(Exchange* exchange) noexcept nogil
+# Copy the end-to-end fields of exchange.response, whose text is `head`, with Server and Via; says whether there was a Date.
+cdef bint put_upstream_fields(Exchange* exchange, Buffer* out, const uint8_t* head) noexcept nogil
 # "HTTP/1.1 404 Not Found\r\n"
 cdef void put_status_line(Buffer* out, uint16_t status) noexcept nogil
 # "Not Found"; empty for a status that the gateway does not send by itself

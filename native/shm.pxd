@@ -22,6 +22,8 @@ cdef enum:
     GROUP_SIZE = 64              # bytes of a GroupState
     CIRCUIT_SLOTS = 16384        # a power of two
     CIRCUIT_SIZE = 64            # bytes of a Circuit
+    FLIGHT_SLOTS = 65536         # a power of two
+    FLIGHT_SIZE = 64             # bytes of a Flight
 
 # Written by the control process (publication) and the master (the rest).
 ctypedef struct ControlWords:
@@ -45,7 +47,7 @@ ctypedef struct ControlWords:
     uint64_t cache_seed              # and another one: places in the cache's tables
     uint64_t targets_offset, targets_size
     uint64_t circuits_offset, circuits_size
-    uint64_t reserved[2]
+    uint64_t flights_offset, flights_size
 
 cpdef enum WorkerState:
     WORKER_FREE = 0
@@ -135,7 +137,7 @@ ctypedef struct WorkerBlock:
     ConsumerTable consumers
 
 # The mapping: ControlWords, then worker_limit blocks (page aligned), then the regions of cache, limiter, token cache,
-# targets (target_state.pxd) and circuits (circuit.pxd).
+# targets (target_state.pxd), circuits (circuit.pxd) and flights (flights.pyx).
 cdef inline ControlWords* shared_control(void* base) noexcept nogil:
     return <ControlWords*> base
 

@@ -136,7 +136,8 @@ cdef class SharedState:
         cdef uint64_t targets_size = page_aligned(
             GROUP_SLOTS * GROUP_SIZE + TARGET_SLOTS * TARGET_SIZE + <uint64_t> worker_limit * TARGET_SLOTS * 4)
         cdef uint64_t circuits_size = page_aligned(CIRCUIT_SLOTS * CIRCUIT_SIZE)
-        cdef uint64_t size = targets_offset + targets_size + circuits_size
+        cdef uint64_t flights_size = page_aligned(FLIGHT_SLOTS * FLIGHT_SIZE)
+        cdef uint64_t size = targets_offset + targets_size + circuits_size + flights_size
         mapping = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
 
         cdef SharedState self = SharedState.__new__(SharedState)
@@ -162,6 +163,8 @@ cdef class SharedState:
         control.targets_size = targets_size
         control.circuits_offset = targets_offset + targets_size
         control.circuits_size = circuits_size
+        control.flights_offset = control.circuits_offset + circuits_size
+        control.flights_size = flights_size
         control.token_cache_seed = int.from_bytes(os.urandom(8), "little")
         control.limiter_seed = int.from_bytes(os.urandom(8), "little")
         control.cache_seed = int.from_bytes(os.urandom(8), "little")

@@ -33,7 +33,13 @@ cdef bint stored_field(Exchange* exchange, const StoredEntry* entry, const char*
                        Text* value) noexcept nogil
 
 # --- for the core ----------------------------------------------------------------------------------------------------
-# The answer's fields and body from what respond_stored() chose. False: the entry has gone (the caller answers 500).
+# Make what respond_stored() has taken the exchange's answer. False: there is nothing.
 cdef bint build_stored_answer(Exchange* exchange) noexcept nogil
+# Append the answer to exchange.out; a pinned body is sent from where it lies. When memory is out, nothing is appended.
+cdef void put_stored_answer(Exchange* exchange) noexcept nogil
+# Make exchange.held the whole body, for steps that look at it. False: it is longer than they may see, or memory is out.
+cdef bint show_stored_body(Exchange* exchange) noexcept nogil
+# Something else than the stored body is sent.
+cdef void drop_stored_body(Exchange* exchange) noexcept nogil
 # Unpin, if it is pinned.
 cdef void release_stored(Exchange* exchange) noexcept nogil
