@@ -14,7 +14,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 from native.target_state cimport ReportLimits
 
 cdef enum:
-    SNAPSHOT_FORMAT = 5          # raise with every change of a record below
+    SNAPSHOT_FORMAT = 6          # raise with every change of a record below
     NO_INDEX = 0xffffffff
 
 # "SLGATSNP", little endian; first eight bytes of every snapshot file
@@ -173,6 +173,8 @@ ctypedef struct LiveSettings:
     uint32_t lingering_timeout_ms
     uint32_t max_request_line, max_request_head
     uint32_t plugin_body_limit           # bytes: longer bodies are not shown to plugins
+    uint32_t retry_budget_percent        # retries to an upstream, of the requests to it
+    uint32_t retry_budget_min            # retries a second that are always allowed
     uint32_t trusted_all                 # trusted_ips contains 0.0.0.0/0 and ::/0
     StringRef real_ip_header
     uint8_t real_ip_kind                 # RealIpHeader
@@ -223,8 +225,7 @@ ctypedef struct HealthRules:
     uint8_t healthy_statuses[128]    # bit status % 8 of byte status / 8
     uint8_t unhealthy_statuses[128]
     ReportLimits limits          # of passive checks; all 0: they are off
-    uint8_t threshold            # percent
-    uint8_t reserved[3]
+    uint32_t threshold           # thousandths of a percent: more than this must be available
 
 ctypedef struct PeerSet:
     StringRef name               # for messages: host or upstream name
@@ -333,12 +334,15 @@ cdef class PreparedPeerSet:
     cdef PeerSet record              # counts and state
     cdef str key
     cdef uint64_t hash               # of the key
-    cdef bytes name, host_header
+    cdef bytes name, host_header, hash_name, hash_fallback_name, cookie_path
     cdef bytearray peers             # Peer, but for their texts
     cdef list texts                  # (host header, name) of each peer
     cdef bytearray wheel
+    cdef bytes hash_table            # uint16 by slot
+    cdef bytes rules                 # a HealthRules; empty: none
 
 cdef class PeersBuilder(_Builder):
     cdef list sets                   # PreparedPeerSet
     cdef dict keys                   # hash -> key
-    cdef int place_texts(self, bytearray records, bytearray peers, bytearray wheels) except -1
+    cdef int place_records(self, bytearray records, bytearray peers, bytearray extras) except -1
+    cdef bytearray place_table(self, uint32_t set_offset, uint32_t* slot_count)

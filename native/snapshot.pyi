@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 from enum import IntEnum, IntFlag
-from typing import Any
+from typing import Any, Protocol
 
 MAGIC: int
 FORMAT: int
@@ -53,6 +53,39 @@ class PeerSetState(IntFlag):
     PEERS_NOT_FOUND = 2
     PEERS_RESOLVE_ERROR = 3
     PEERS_NO_TARGETS = 4
+
+class BalancingAlgorithm(IntFlag):
+    BALANCE_ROUND_ROBIN = 0
+    BALANCE_LEAST_CONNECTIONS = 1
+    BALANCE_CONSISTENT_HASHING = 2
+    BALANCE_LATENCY = 3
+    BALANCE_STICKY = 4
+
+class HashInput(IntFlag):
+    HASH_NONE = 0
+    HASH_CONSUMER = 1
+    HASH_IP = 2
+    HASH_HEADER = 3
+    HASH_COOKIE = 4
+    HASH_PATH = 5
+    HASH_QUERY_ARGUMENT = 6
+    HASH_URI_CAPTURE = 7
+
+class HealthRules(Protocol):
+    @property
+    def healthy_statuses(self) -> Iterable[int]: ...
+    @property
+    def unhealthy_statuses(self) -> Iterable[int]: ...
+    @property
+    def successes(self) -> int: ...
+    @property
+    def tcp_failures(self) -> int: ...
+    @property
+    def timeouts(self) -> int: ...
+    @property
+    def http_failures(self) -> int: ...
+    @property
+    def threshold(self) -> float: ...
 
 class StringPool: ...
 
@@ -107,6 +140,8 @@ class ConfigurationBuilder(_Builder):
         max_request_line: int,
         max_request_head: int,
         plugin_body_limit: int,
+        retry_budget_percent: int,
+        retry_budget_min: int,
         trusted_all: bool,
         real_ip_header: str,
         real_ip_kind: int,
@@ -153,9 +188,19 @@ class PreparedPeerSet:
         *,
         name: str,
         state: int,
-        peers: Iterable[tuple[bytes, int, int, str, str]] = (),
+        peers: Iterable[tuple[bytes, int, int, str, str, int, int]] = (),
         wheel: Iterable[int] = (),
         host_header: str = "",
+        algorithm: int = 0,
+        hash_on: int = 0,
+        hash_fallback: int = 0,
+        hash_name: str = "",
+        hash_fallback_name: str = "",
+        cookie_path: str = "",
+        hash_slots: int = 0,
+        slow_start_ms: int = 0,
+        rules: HealthRules | None = None,
+        slot: int = 0,
     ) -> None: ...
 
 class PeersBuilder(_Builder):

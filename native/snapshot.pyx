@@ -5,6 +5,8 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from native.hashing cimport xxh64
+from native.rendezvous import slot_table
+from native.shm cimport GROUP_SLOTS, TARGET_SLOTS
 
 MAGIC = int(SNAPSHOT_MAGIC)
 FORMAT = int(SNAPSHOT_FORMAT)
@@ -121,57 +123,6 @@ cdef const char* verify_plan(const SnapshotHeader* header, uint32_t offset) noex
         for at in range(step.choice_count):
             if choices[at].plugin >= header.plugin_count or not text_inside(header, choices[at].consumer_id):
                 return b"a choice of a plan names a plugin that is not there"
-    return NULL
-
-
-cdef const char* verify_peer_set(const SnapshotHeader* header, const PeerSet* peer_set) noexcept nogil:
-    cdef const Peer* peers
-    cdef const uint16_t* wheel
-    cdef uint32_t index
-    if not (text_inside(header, peer_set.name) and text_inside(header, peer_set.host_header)):
-        return b"text of a peer set lies outside the file"
-    if not section_inside(header, peer_set.peer_offset, peer_set.peer_count, sizeof(Peer)):
-        return b"peers lie outside the file"
-    if not section_inside(header, peer_set.wheel_offset, peer_set.wheel_length, sizeof(uint16_t)):
-        return b"wheel of a peer set lies outside the file"
-    if peer_set.state > PEERS_NO_TARGETS:
-        return b"a peer set has an unknown state"
-    if peer_set.state == PEERS_READY and (peer_set.peer_count == 0 or peer_set.wheel_length == 0):
-        return b"a ready peer set is empty"
-    peers = <const Peer*> (<const uint8_t*> header + peer_set.peer_offset)
-    for index in range(peer_set.peer_count):
-        if not (text_inside(header, peers[index].host_header) and text_inside(header, peers[index].name)):
-            return b"text of a peer lies outside the file"
-        if peers[index].family != 4 and peers[index].family != 6:
-            return b"a peer has an unknown address family"
-    wheel = <const uint16_t*> (<const uint8_t*> header + peer_set.wheel_offset)
-    for index in range(peer_set.wheel_length):
-        if wheel[index] >= peer_set.peer_count:
-            return b"a wheel names a peer that is not there"
-    return NULL
-
-
-cdef const char* verify_peers(const SnapshotHeader* header) noexcept nogil:
-    cdef const PeerSlot* slots
-    cdef const char* problem
-    cdef uint32_t index, used = 0
-    cdef uint32_t count = header.peer_slot_count
-    if (count == 0 or count & (count - 1)
-            or not section_inside(header, header.peer_slot_offset, count, sizeof(PeerSlot))):
-        return b"peer table lies outside the file"
-    slots = <const PeerSlot*> (<const uint8_t*> header + header.peer_slot_offset)
-    for index in range(count):
-        if slots[index].key == 0:
-            continue
-        used += 1
-        if not section_inside(header, slots[index].set_offset, 1, sizeof(PeerSet)):
-            return b"a peer set lies outside the file"
-        problem = verify_peer_set(header, <const PeerSet*> (<const uint8_t*> header + slots[index].set_offset))
-        if problem is not NULL:
-            return problem
-    for index in range(count):
-        if slots[index].key and (<const PeerSet*> (<const uint8_t*> header + slots[index].set_offset)).index >= used:
-            return b"a peer set has a number out of range"
     return NULL
 
 
@@ -356,9 +307,9 @@ cdef class ConfigurationBuilder(_Builder):
         uint32_t client_body_timeout_ms, uint32_t keepalive_timeout_ms, uint32_t keepalive_requests,
         uint32_t upstream_pool_size, uint32_t upstream_max_requests, uint32_t upstream_idle_timeout_ms,
         uint32_t send_timeout_ms, uint32_t lingering_timeout_ms, uint32_t max_request_line, uint32_t max_request_head,
-        uint32_t plugin_body_limit, bint trusted_all, str real_ip_header, uint8_t real_ip_kind, bint real_ip_recursive, uint8_t sent_headers,
-        uint8_t error_default_type, bint access_log, uint8_t log_level, bint allow_debug_header,
-        bytes debug_token=None,
+        uint32_t plugin_body_limit, uint32_t retry_budget_percent, uint32_t retry_budget_min, bint trusted_all,
+        str real_ip_header, uint8_t real_ip_kind, bint real_ip_recursive, uint8_t sent_headers, uint8_t error_default_type,
+        bint access_log, uint8_t log_level, bint allow_debug_header, bytes debug_token=None,
     ) -> None:
         """Set LiveSettings; names and units are those of the record."""
         cdef LiveSettings* record = &self.settings
@@ -376,6 +327,8 @@ cdef class ConfigurationBuilder(_Builder):
         record.max_request_line = max_request_line
         record.max_request_head = max_request_head
         record.plugin_body_limit = plugin_body_limit
+        record.retry_budget_percent = retry_budget_percent
+        record.retry_budget_min = retry_budget_min
         record.trusted_all = trusted_all
         record.real_ip_header = self.strings.put(real_ip_header.encode())
         record.real_ip_kind = real_ip_kind
@@ -544,104 +497,7 @@ cdef class ConfigurationBuilder(_Builder):
         return self.finish(&header, SNAPSHOT_CONFIGURATION, number)
 
 
-cdef class PreparedPeerSet:
-    def __cinit__(self, str key not None, *, str name, uint32_t state, peers=(), wheel=(), str host_header=""):
-        """`peers`: (packed address of 4 or 16 bytes, port, weight, host header, name); `wheel`: numbers of peers."""
-        cdef Peer peer
-        cdef uint16_t turn
-        memset(&self.record, 0, sizeof(self.record))
-        self.key = key
-        self.hash = peer_key_hash(key)
-        self.name, self.host_header = name.encode(), host_header.encode()
-        self.peers, self.wheel, self.texts = bytearray(), bytearray(), []
-        for address, port, weight, peer_header, peer_name in peers:
-            memset(&peer, 0, sizeof(peer))
-            memcpy(peer.address, <const char*> <bytes> address, 16 if len(address) == 16 else 4)
-            peer.family = 6 if len(address) == 16 else 4
-            peer.port = port
-            peer.weight = weight
-            append_bytes(self.peers, &peer, sizeof(peer))
-            self.texts.append((peer_header.encode(), peer_name.encode()))
-        for turn in wheel:
-            append_bytes(self.wheel, &turn, sizeof(turn))
-        self.record.state = state
-        self.record.peer_count = <uint32_t> len(self.texts)
-        self.record.wheel_length = <uint32_t> (len(self.wheel) // sizeof(turn))
-
-
-cdef class PeersBuilder(_Builder):
-    """Builds a peers file: `add_set` for every host and upstream name, then `build`."""
-
-    def __cinit__(self):
-        self.sets = []
-        self.keys = {}
-
-    def add_set(self, PreparedPeerSet peer_set not None) -> None:
-        """Add a set; its key must be new."""
-        if peer_set.hash == 0 or peer_set.hash in self.keys:
-            raise SnapshotError(f"peer key {peer_set.key!r} collides with {self.keys.get(peer_set.hash)!r}")
-        self.keys[peer_set.hash] = peer_set.key
-        self.sets.append(peer_set)
-
-    cdef int place_texts(self, bytearray records, bytearray peers, bytearray wheels) except -1:
-        """Fill `records` (PeerSet), `peers` and `wheels`; their places still count from their own beginnings."""
-        cdef PreparedPeerSet peer_set
-        cdef PeerSet record
-        cdef Peer* peer
-        cdef bytes peer_header, peer_name
-        cdef uint32_t index = 0
-        for peer_set in self.sets:
-            record = peer_set.record
-            record.index = index
-            record.name = self.strings.put(peer_set.name)
-            record.host_header = self.strings.put(peer_set.host_header)
-            record.peer_offset = <uint32_t> len(peers)
-            record.wheel_offset = <uint32_t> len(wheels)
-            peers += peer_set.peers
-            peer = <Peer*> (PyByteArray_AS_STRING(peers) + record.peer_offset)
-            for peer_header, peer_name in peer_set.texts:
-                peer.host_header = self.strings.put(peer_header)
-                peer.name = self.strings.put(peer_name)
-                peer += 1
-            wheels += peer_set.wheel
-            wheels += bytes((8 - len(wheels) % 8) % 8)
-            append_bytes(records, &record, sizeof(record))
-            index += 1
-        return 0
-
-    def build(self, *, uint64_t number) -> bytes:
-        """The finished file."""
-        cdef SnapshotHeader header
-        cdef PeerSet* sets
-        cdef PeerSlot* slots
-        cdef PreparedPeerSet peer_set
-        cdef uint32_t index, at, set_offset, peer_offset, wheel_offset, slot_count = 8
-        memset(&header, 0, sizeof(header))
-        records, peers, wheels = bytearray(), bytearray(), bytearray()
-        # all texts first: the pool must be complete before the first section is placed
-        self.place_texts(records, peers, wheels)
-        self.begin_sections()
-        peer_offset = self.section(peers)
-        wheel_offset = self.section(wheels)
-        sets = <PeerSet*> PyByteArray_AS_STRING(records)
-        for index in range(<uint32_t> len(self.sets)):
-            sets[index].peer_offset += peer_offset
-            sets[index].wheel_offset += wheel_offset
-        set_offset = self.section(records)
-        while slot_count < 2 * len(self.sets):
-            slot_count *= 2
-        table = bytearray(slot_count * sizeof(PeerSlot))
-        slots = <PeerSlot*> PyByteArray_AS_STRING(table)
-        for index in range(<uint32_t> len(self.sets)):
-            peer_set = self.sets[index]
-            at = <uint32_t> (peer_set.hash & (slot_count - 1))
-            while slots[at].key:
-                at = (at + 1) & (slot_count - 1)
-            slots[at].key = peer_set.hash
-            slots[at].set_offset = set_offset + index * <uint32_t> sizeof(PeerSet)
-        header.peer_slot_offset = self.section(table)
-        header.peer_slot_count = slot_count
-        return self.finish(&header, SNAPSHOT_PEERS, number)
+include "snapshot_peers.pxi"
 
 
 # --- for Python ------------------------------------------------------------------------------------------------------
@@ -653,25 +509,6 @@ def verify(bytes data) -> str | None:
 
 cdef str text_of(const SnapshotHeader* header, StringRef text):
     return (snapshot_text(header, text))[:text.length].decode("utf-8", "replace")
-
-
-cdef dict describe_peer_set(const SnapshotHeader* header, const PeerSet* peer_set):
-    cdef const Peer* peers = <const Peer*> (<const uint8_t*> header + peer_set.peer_offset)
-    cdef const uint16_t* wheel = <const uint16_t*> (<const uint8_t*> header + peer_set.wheel_offset)
-    cdef uint32_t index
-    found = []
-    for index in range(peer_set.peer_count):
-        size = 16 if peers[index].family == 6 else 4
-        found.append({
-            "address": (<const char*> peers[index].address)[:size], "port": peers[index].port,
-            "weight": peers[index].weight, "host_header": text_of(header, peers[index].host_header),
-            "name": text_of(header, peers[index].name),
-        })
-    return {
-        "name": text_of(header, peer_set.name), "host_header": text_of(header, peer_set.host_header),
-        "index": peer_set.index, "state": PeerSetState(peer_set.state), "peers": found,
-        "wheel": [wheel[index] for index in range(peer_set.wheel_length)],
-    }
 
 
 cdef dict describe_settings(const SnapshotHeader* header):
@@ -694,7 +531,6 @@ cdef dict describe_texts(const SnapshotHeader* header, record: dict, texts: tupl
 def describe(bytes data) -> dict:
     """The content of a snapshot file as plain data, for tests and /explain. Raises SnapshotError."""
     cdef const SnapshotHeader* header = <const SnapshotHeader*> <const char*> data
-    cdef const PeerSlot* slots
     cdef const TrustedRange* ranges
     cdef uint32_t index
     problem = verify(data)
@@ -702,13 +538,7 @@ def describe(bytes data) -> dict:
         raise SnapshotError(problem)
     described = {"kind": SnapshotKind(header.kind), "number": header.number, "size": header.size}
     if header.kind == SNAPSHOT_PEERS:
-        slots = <const PeerSlot*> (<const uint8_t*> header + header.peer_slot_offset)
-        sets = {}
-        for index in range(header.peer_slot_count):
-            if slots[index].key:
-                sets[slots[index].key] = describe_peer_set(
-                    header, <const PeerSet*> (<const uint8_t*> header + slots[index].set_offset))
-        described["sets"] = sets
+        described["sets"] = describe_peers(header)
         return described
     ranges = <const TrustedRange*> (<const uint8_t*> header + header.trusted_range_offset)
     described["configuration_hash"] = (<const char*> header.configuration_hash)[:32].decode()
@@ -724,14 +554,3 @@ def describe(bytes data) -> dict:
         if route["service"] == <uint32_t> NO_INDEX:
             route["service"] = None
     return described
-
-
-def find_peer_set(bytes data, str key) -> dict | None:
-    """The peer set with this key in a peers file, found as a worker finds it."""
-    cdef const SnapshotHeader* header = <const SnapshotHeader*> <const char*> data
-    cdef const PeerSet* found
-    problem = verify(data)
-    if problem is not None or header.kind != SNAPSHOT_PEERS:
-        raise SnapshotError(problem or "not a peers file")
-    found = snapshot_peer_set(header, peer_key_hash(key))
-    return None if found is NULL else describe_peer_set(header, found)

@@ -205,7 +205,7 @@ def text_json_schema(field: Text) -> JsonSchema:
         return dict(ID)
     schema: JsonSchema = {"type": "string"}
     if field.one_of:
-        return {**schema, "enum": list(field.one_of)}
+        return {**schema, "enum": [*field.one_of, *field.extension_values]}
     if field.not_one_of:
         schema["not"] = {"enum": list(field.not_one_of)}
     if field.len_min:

@@ -55,7 +55,7 @@ class Publisher:
         self._directory = RunDirectory(prefix)
         self._configurations = ConfigurationCompiler()
         self.target_health = TargetHealth(prefix / "control" / "target-health.json")
-        self._peers = PeersCompiler(self.target_health)
+        self._peers = PeersCompiler()
         self._identities = IdentitiesCompiler()
         self._previous: Configuration | None = None
         """the one before the current one, while some worker may serve it"""

@@ -84,6 +84,8 @@ class Text(Field):
 
     _: KW_ONLY
     one_of: tuple[str, ...] = ()
+    extension_values: tuple[str, ...] = ()
+    """More values, which Kong's schema does not have: its texts do not list them."""
     not_one_of: tuple[str, ...] = ()
     uuid: bool = False
     reference: str = ""
@@ -104,7 +106,7 @@ class Text(Field):
         return value.lower() if self.uuid else value, self._problem(value)
 
     def _problem(self, value: str) -> str | None:
-        if self.one_of and value not in self.one_of:
+        if self.one_of and value not in self.one_of and value not in self.extension_values:
             return texts.one_of(self.one_of)
         if self.not_one_of and value in self.not_one_of:
             return texts.not_one_of(self.not_one_of)

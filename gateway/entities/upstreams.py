@@ -31,6 +31,8 @@ from gateway.entities.value_checks import (
 )
 
 ALGORITHMS = ("consistent-hashing", "least-connections", "round-robin", "latency")
+STICKY_SESSIONS = "sticky-sessions"
+"""the name that later versions of Kong have for balancing by a cookie"""
 HASH_INPUTS = ("none", "consumer", "ip", "header", "cookie", "path", "query_arg", "uri_capture")
 CHECK_TYPES = ("tcp", "http", "https", "grpc", "grpcs")
 
@@ -54,8 +56,14 @@ def _count(doc: str) -> Field:
     return Integer(doc, between=(0, 255))
 
 
-def _path(doc: str) -> Field:
-    return Text(doc, starts_with="/", match_none=(("//", texts.EMPTY_SEGMENTS),), rule=path_problem)
+def _path(doc: str, *, extension: bool = False) -> Field:
+    return Text(
+        doc,
+        starts_with="/",
+        match_none=(("//", texts.EMPTY_SEGMENTS),),
+        rule=path_problem,
+        extension=extension,
+    )
 
 
 class ActiveHealthy(Record, frozen=True, kw_only=True):
@@ -210,6 +218,13 @@ class Upstream(Entity, frozen=True, kw_only=True):
         Distinct(("hash_on_query_arg", "hash_fallback_query_arg")),
         *_needs("uri_capture", "hash_on_uri_capture", "hash_fallback_uri_capture"),
         Distinct(("hash_on_uri_capture", "hash_fallback_uri_capture")),
+        Conditional(
+            "algorithm",
+            if_equal=STICKY_SESSIONS,
+            then_field="sticky_sessions_cookie",
+            then_required=True,
+            extension=True,
+        ),
     )
 
     created_at: CreatedAt
@@ -223,9 +238,10 @@ class Upstream(Entity, frozen=True, kw_only=True):
             rule=upstream_name_problem,
         ),
     ]
-    algorithm: Annotated[str | None, Text("How the next target is chosen.", one_of=ALGORITHMS)] = (
-        "round-robin"
-    )
+    algorithm: Annotated[
+        str | None,
+        Text("How the next target is chosen.", one_of=ALGORITHMS, extension_values=(STICKY_SESSIONS,)),
+    ] = "round-robin"
     hash_on: Annotated[str | None, Text("What is hashed to choose the target.", one_of=HASH_INPUTS)] = "none"
     hash_fallback: Annotated[
         str | None, Text("What is hashed when there is nothing to hash otherwise.", one_of=HASH_INPUTS)
@@ -264,11 +280,30 @@ class Upstream(Entity, frozen=True, kw_only=True):
     use_srv_name: Annotated[
         bool | None, Boolean("Whether the name in an SRV record becomes the Host header of the request.")
     ] = False
+    sticky_sessions_cookie: Annotated[
+        str | None,
+        Text(
+            "The cookie that tells which target a client's requests go to.",
+            rule=cookie_name_problem,
+            extension=True,
+        ),
+    ] = None
+    sticky_sessions_cookie_path: Annotated[
+        str | None, _path("The path of that cookie; none: /.", extension=True)
+    ] = None
+    slow_start: Annotated[
+        float | None,
+        Number(
+            "Seconds in which a target that begins to get requests comes to its full share; none: at once.",
+            between=(0, 3600),
+            extension=True,
+        ),
+    ] = None
 
     @classmethod
     def prepare(cls, values: dict[str, Any]) -> dict[Any, Errors]:
         """`algorithm` and `hash_on` imply each other."""
-        if values.get("algorithm") in ("least-connections", "latency"):
+        if values.get("algorithm") in ("least-connections", "latency", STICKY_SESSIONS):
             values["hash_on"] = "none"
         elif values.get("hash_on") == "none":
             values["algorithm"] = "round-robin"

@@ -403,6 +403,16 @@ class Settings:
     upstream_keepalive_idle_timeout: float = setting(
         duration(0, 86400), "60", Scope.LIVE, "Time that an idle upstream connection is kept; 0: for ever"
     )
+    retry_budget_percent: int = setting(
+        number(0, 1000),
+        "50",
+        Scope.LIVE,
+        "Most retries to an upstream, as a percentage of the requests to it, so that they cannot multiply an "
+        "outage",
+    )
+    retry_budget_min: int = setting(
+        number(0, 100_000), "100", Scope.LIVE, "Retries a second to an upstream that are allowed beyond that"
+    )
     dns_resolver: tuple[tuple[str, int], ...] = setting(
         NAME_SERVERS, "", Scope.LIVE, "Name servers; empty: those of /etc/resolv.conf"
     )

@@ -54,6 +54,8 @@ def write_live_settings(builder: ConfigurationBuilder, settings: Settings) -> No
         max_request_line=settings.client_max_request_line,
         max_request_head=settings.client_max_request_head,
         plugin_body_limit=settings.plugin_body_limit,
+        retry_budget_percent=settings.retry_budget_percent,
+        retry_budget_min=settings.retry_budget_min,
         trusted_all={"0.0.0.0/0", "::/0"} <= {str(network) for network in ranges},
         real_ip_header=settings.real_ip_header,
         real_ip_kind=RealIpHeader.REAL_IP_X_FORWARDED_FOR if by_list else RealIpHeader.REAL_IP_HEADER_NAMED,

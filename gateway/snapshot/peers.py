@@ -4,16 +4,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from gateway.entities.hosts import HostKind, kind_of_host, parse_host
 from gateway.entities.services import Service
 from gateway.entities.targets import DEFAULT_PORT, Target
 from gateway.entities.upstreams import Upstream
 from gateway.garbage import collection_paused
+from gateway.snapshot.balancing import balancing_of
 from gateway.snapshot.resolution import Resolution, ResolutionState, ResolvedAddress
-from gateway.snapshot.target_health import Marks, TargetHealth, address_of, is_checked, serves
+from gateway.snapshot.slots import NO_SLOT, NoSlots, SlotRegistry, upstream_group
 from gateway.store.configuration import Configuration
 from native.snapshot import PeersBuilder, PeerSetState, PreparedPeerSet
 
@@ -32,7 +32,6 @@ STATES = {
     ResolutionState.ERROR: PeerSetState.PEERS_RESOLVE_ERROR,
 }
 PENDING = Resolution(ResolutionState.PENDING)
-NO_MARKS: Marks = MappingProxyType({})
 
 
 class PeerEntry(NamedTuple):
@@ -43,6 +42,16 @@ class PeerEntry(NamedTuple):
     weight: int
     host_header: str
     name: str
+    slot: int
+    identity: int
+
+
+class CompiledSet(NamedTuple):
+    """A set of the peers file, with the places in shared memory that it names."""
+
+    prepared: PreparedPeerSet
+    group: int
+    targets: frozenset[int]
 
 
 # --- names and keys -----------------------------------------------------------------------------------
@@ -113,11 +122,12 @@ class PeersCompiler:
     The result is the same as without anything kept.
     """
 
-    def __init__(self, health: TargetHealth | None = None) -> None:
-        """`health`: which addresses get no turns."""
-        self._health = health
+    def __init__(self, slots: SlotRegistry | None = None) -> None:
+        """`slots`: who gives places in shared memory; without, nothing is counted for anybody."""
+        self._slots = slots or NoSlots()
+        self._counts = slots is not None
         # Key of a set -> what it was made from (compared by identity, then by value) and what became of it.
-        self._sets: dict[str, tuple[tuple[object, ...], PreparedPeerSet]] = {}
+        self._sets: dict[str, tuple[tuple[object, ...], CompiledSet]] = {}
 
     def compile(
         self, configuration: Configuration, resolutions: Mapping[str, Resolution], *, number: int
@@ -140,21 +150,26 @@ class PeersCompiler:
                     source = (service.protocol in WITH_TLS, _resolve(service.host, resolutions))
                     found = known.get(key)
                     if found is None or found[0] != source:
-                        found = (source, host_set(key, service, source[1]))
+                        found = (source, host_set(key, service, source[1], self._slots))
                     self._sets[key] = found
             builder = PeersBuilder()
             for _, peer_set in self._sets.values():
-                builder.add_set(peer_set)
-            return builder.build(number=number)
+                builder.add_set(peer_set.prepared)
+            data = builder.build(number=number)
+            compiled = [peer_set for _, peer_set in self._sets.values()]
+            self._slots.compiled(
+                {peer_set.group for peer_set in compiled},
+                set[int]().union(*(peer_set.targets for peer_set in compiled)),
+            )
+            return data
 
     def _add_upstreams(
         self,
         configuration: Configuration,
         services: list[Service],
         resolutions: Mapping[str, Resolution],
-        known: Mapping[str, tuple[tuple[object, ...], PreparedPeerSet]],
+        known: Mapping[str, tuple[tuple[object, ...], CompiledSet]],
     ) -> None:
-        unhealthy = self._health.marks if self._health else NO_MARKS
         with_tls = {service.host for service in services if service.protocol in WITH_TLS}
         targets: dict[str, list[Target]] = {}
         for target in _targets(configuration):
@@ -163,14 +178,15 @@ class PeersCompiler:
         for upstream in _upstreams(configuration):
             own = targets.get(upstream.id, [])
             answers = [_resolve(_parse_host(target.target).host, resolutions) for target in own]
-            marks = {target.id: unhealthy[target.id] for target in own if target.id in unhealthy}
-            source = (upstream, own, answers, marks)
+            source = (upstream, own, answers)
             protocols = ("http", "https") if upstream.name in with_tls else ("http",)
             for protocol in protocols:
                 key = f"upstream:{upstream.name}" + (":tls" if protocol in WITH_TLS else "")
                 found = known.get(key)
-                if found is None or found[0] != source:
-                    found = (source, upstream_set(key, upstream, own, answers, protocol, marks))
+                # an address that found no place may find one now
+                missing = self._counts and found is not None and NO_SLOT in found[1].targets
+                if found is None or found[0] != source or missing:
+                    found = (source, upstream_set(key, upstream, own, answers, protocol, self._slots))
                 self._sets[key] = found
 
 
@@ -181,8 +197,10 @@ def compile_peers(
     return PeersCompiler().compile(configuration, resolutions, number=number)
 
 
-def host_set(key: str, service: Service, resolution: Resolution) -> PreparedPeerSet:
-    """The set of a plain host: every address has the same weight, unless SRV records say otherwise."""
+def host_set(key: str, service: Service, resolution: Resolution, slots: SlotRegistry) -> CompiledSet:
+    """The set of a plain host: every address has the same weight, unless SRV records say otherwise. Turns and
+    retries are counted for it, but nothing for its addresses.
+    """
     peers = [
         PeerEntry(
             _packed(address.ip),
@@ -190,10 +208,15 @@ def host_set(key: str, service: Service, resolution: Resolution) -> PreparedPeer
             1 if address.weight is None else max(address.weight, 1),
             host_field(service.host, address.port or service.port, service.protocol),
             service.host,
+            NO_SLOT,
+            0,
         )
         for address in _in_order(resolution)
     ]
-    return _peer_set(key, service.host, STATES[resolution.state], peers)
+    group = slots.group(key)
+    return CompiledSet(
+        _peer_set(key, service.host, STATES[resolution.state], peers, slot=group), group, frozenset()
+    )
 
 
 class TargetAddress(NamedTuple):
@@ -230,25 +253,18 @@ def upstream_set(
     targets: Sequence[Target],
     answers: Sequence[Resolution],
     protocol: str,
-    unhealthy: Marks = NO_MARKS,
-) -> PreparedPeerSet:
-    """The set of an upstream, without unhealthy addresses; nothing when too little of its weight is healthy.
-
-    `targets` are those with a weight, `answers` what is known of their names.
-    """
+    slots: SlotRegistry,
+) -> CompiledSet:
+    """The set of an upstream. `targets` are those with a weight, `answers` what is known of their names."""
     peers = []
-    total = available = 0
     state = PeerSetState.PEERS_NO_TARGETS
+    group = upstream_group(upstream.id)
     for target, resolution in zip(targets, answers, strict=True):
         host = _parse_host(target.target)
         if resolution.state is ResolutionState.PENDING:
             state = PeerSetState.PEERS_PENDING
-        marked = unhealthy.get(target.id, frozenset()) if is_checked(upstream) else frozenset()
         for ip, port, weight in target_addresses(target, resolution):
-            total += weight
-            if marked and address_of(ip, port) in marked:
-                continue
-            available += weight
+            slot, identity = slots.target(group, target.target, ip, port)
             peers.append(
                 PeerEntry(
                     _packed(ip),
@@ -259,17 +275,28 @@ def upstream_set(
                     if upstream.host_header
                     else host_field(host.host, port, protocol),
                     target.target,
+                    slot,
+                    identity,
                 )
             )
-    if is_checked(upstream) and total and not serves(upstream, available, total):
-        peers, state = [], PeerSetState.PEERS_NO_TARGETS
-    return _peer_set(key, upstream.name, PeerSetState.PEERS_READY if peers else state, peers)
+    group_slot = slots.group(group)
+    prepared = _peer_set(
+        key,
+        upstream.name,
+        PeerSetState.PEERS_READY if peers else state,
+        peers,
+        slot=group_slot,
+        **balancing_of(upstream),
+    )
+    return CompiledSet(prepared, group_slot, frozenset(peer.slot for peer in peers))
 
 
-def _peer_set(key: str, name: str, state: PeerSetState, peers: list[PeerEntry]) -> PreparedPeerSet:
+def _peer_set(
+    key: str, name: str, state: PeerSetState, peers: list[PeerEntry], **balancing: Any
+) -> PreparedPeerSet:
     peers = peers[:MOST_PEERS]
     wheel = weighted_wheel([peer.weight for peer in peers])
-    return PreparedPeerSet(key, name=name, state=int(state), peers=peers, wheel=wheel)
+    return PreparedPeerSet(key, name=name, state=int(state), peers=peers, wheel=wheel, **balancing)
 
 
 def _with_port(name: str, port: int, protocol: str) -> str:

@@ -1,7 +1,7 @@
 """Places in shared memory for what the workers count of peer sets and their addresses.
 
-The compiler of the peers asks for them; who gives them (gateway/health/slots.py) keeps a place for what has it as long
-as it is named by a snapshot, and for some time after.
+The compiler of the peers asks for them; who gives them (gateway/health/slots.py) keeps a place for what has
+it as long as it is named by a snapshot, and for some time after.
 """
 
 from collections.abc import Set
@@ -50,5 +50,5 @@ def upstream_group(upstream_id: str) -> str:
 
 
 def target_identity(group_key: str, name: str, ip: str, port: int) -> int:
-    """What an address behind a target is known by, on every node: XXH64, never 0. `name`: target as configured."""
+    """What an address behind a target is known by, on every node: XXH64, never 0. `name`: as configured."""
     return xxh64_digest(f"{group_key} {name} {ip}:{port}".encode()) or 1

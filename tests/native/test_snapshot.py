@@ -30,8 +30,8 @@ READY, NOT_FOUND = PeerSetState.PEERS_READY, PeerSetState.PEERS_NOT_FOUND
 def peers_file(count: int = 3) -> bytes:
     builder = PeersBuilder()
     for number in range(count):
-        peer = (bytes([10, 0, number, 1]), 8000 + number, 100, f"t{number}:8000", f"t{number}:8000")
-        second = (bytes(15) + b"\1", 8000, 50, "[::1]:8000", "[::1]:8000")
+        peer = (bytes([10, 0, number, 1]), 8000 + number, 100, f"t{number}:8000", f"t{number}:8000", 1, 11)
+        second = (bytes(15) + b"\1", 8000, 50, "[::1]:8000", "[::1]:8000", 2, 12)
         key = f"upstream:u{number}"
         builder.add_set(
             PreparedPeerSet(key, name=f"u{number}", state=READY, peers=[peer, second], wheel=[0, 1, 0])
@@ -79,6 +79,8 @@ def test_peer_sets_are_found_by_their_key():
                 "weight": 100,
                 "host_header": f"t{number}:8000",
                 "name": f"t{number}:8000",
+                "slot": 1,
+                "identity": 11,
             },
             {
                 "address": bytes(15) + b"\1",
@@ -86,6 +88,8 @@ def test_peer_sets_are_found_by_their_key():
                 "weight": 50,
                 "host_header": "[::1]:8000",
                 "name": "[::1]:8000",
+                "slot": 2,
+                "identity": 12,
             },
         ]
     gone = find_peer_set(data, "host:gone:80")
@@ -109,7 +113,7 @@ def test_a_key_is_added_once():
 
 def test_a_builder_does_not_write_what_it_would_refuse():
     builder = PeersBuilder()
-    peer = (bytes(4), 80, 1, "h", "h")
+    peer = (bytes(4), 80, 1, "h", "h", 0, 0)
     builder.add_set(PreparedPeerSet("host:a:80", name="a", state=READY, peers=[peer], wheel=[1]))
     with pytest.raises(SnapshotError, match="a wheel names a peer that is not there"):
         builder.build(number=1)

@@ -74,6 +74,8 @@ def test_an_address_as_host():
             "weight": 1,
             "host_header": "127.0.0.1:8080",
             "name": "127.0.0.1",
+            "slot": 0,
+            "identity": 0,
         }
     ]
     assert found["wheel"] == [0]

@@ -35,6 +35,8 @@ def test_defaults():
         "max_request_line": 8192,
         "max_request_head": 32768,
         "plugin_body_limit": 1 << 20,
+        "retry_budget_percent": 50,
+        "retry_budget_min": 100,
         "trusted_all": 0,
         "real_ip_header": "X-Real-IP",
         "real_ip_kind": RealIpHeader.REAL_IP_HEADER_NAMED,
