@@ -3,6 +3,7 @@ from libc.string cimport memcpy
 
 from native.connection cimport EXCHANGE_REPLAYABLE, STEPS_REWRITE
 from native.caching cimport cache_abandon
+from native.circuit_breaker cimport circuit_exchange_over
 from native.fields cimport text_of
 from native.flights cimport flight_leave
 from native.http1 cimport chunk_decoder_reset, request_head_reset, response_head_reset
@@ -143,6 +144,8 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
 cdef void free_step_state(Exchange* exchange) noexcept nogil:
     cdef BufferStock* stock = &exchange.worker.buffers
     cdef Buffer* piece
+    if exchange.circuit != NULL:
+        circuit_exchange_over(exchange)
     if exchange.job != NULL:
         job_abandon(exchange)
     if exchange.flight:
@@ -163,10 +166,10 @@ cdef void free_step_state(Exchange* exchange) noexcept nogil:
 
 cdef void exchange_free(Exchange* exchange) noexcept nogil:
     cdef Worker* worker = exchange.worker
-    exchange.configuration.users -= 1
-    exchange.peers.users -= 1
     if exchange.plan != NULL or exchange.identities != NULL:
         free_step_state(exchange)
+    exchange.configuration.users -= 1
+    exchange.peers.users -= 1
     buffer_give(&worker.buffers, exchange.response_edits.text)   # the balancer's, too
     buffer_give(&worker.buffers, exchange.answer_head)
     buffer_give(&worker.buffers, exchange.held)

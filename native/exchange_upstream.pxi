@@ -12,8 +12,13 @@ cdef void drop_upstream(Exchange* exchange) noexcept nogil:
 cdef void answer_failure(Exchange* exchange, uint16_t status, const char* message, AnswerStyle style) noexcept nogil:
     """No upstream has answered, and none will be asked any more. What is stored may be better than an error, though stale
     (RFC 5861 §4)."""
+    if exchange.circuit != NULL:
+        circuit_tries_failed(exchange)
     if exchange.cache != NULL and cache_failed(exchange, status) == STEP_RESPOND:
         answer_step(exchange)
+    elif circuit_refuses(exchange):
+        circuit_tell_refusal(exchange)
+        answer(exchange, 503, b"Circuit breaker is open", ANSWER_NEGOTIATED, NULL)
     else:
         answer(exchange, status, message, style, NULL)
 
