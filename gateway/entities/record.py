@@ -161,14 +161,20 @@ class Shape:
         self.defaults: dict[str, Any] = {}
         """What a missing field is taken to be; a field without an entry must be given or is automatic."""
         hints = get_type_hints(record, include_extras=True)
+        self.attributes: dict[str, str] = {}
+        """The attribute of a field whose name can be none: `X-Cache-Key` (msgspec's `rename`). For records
+        within others only."""
         for member in msgspec.structs.fields(record):
-            self.fields[member.name] = next(
+            name = member.encode_name
+            if name != member.name:
+                self.attributes[name] = member.name
+            self.fields[name] = next(
                 extra for extra in hints[member.name].__metadata__ if isinstance(extra, Field)
             )
             if member.default is not msgspec.NODEFAULT:
-                self.defaults[member.name] = member.default
+                self.defaults[name] = member.default
             elif member.default_factory is not msgspec.NODEFAULT:
-                self.defaults[member.name] = member.default_factory()
+                self.defaults[name] = member.default_factory()
         self.mandatory = tuple(
             name for name, field in self.fields.items() if name not in self.defaults and not field.auto
         )
@@ -281,10 +287,11 @@ class Group(Field):
             value = {}
         if not isinstance(value, dict):
             return value, texts.EXPECTED_RECORD
-        clean, errors = shape_of(self.record).check(value)
+        shape = shape_of(self.record)
+        clean, errors = shape.check(value)
         if errors:
             return value, errors
-        record = self.record(**clean)
+        record = self.record(**{shape.attributes.get(name, name): clean[name] for name in clean})
         return record, record.problem()
 
 
@@ -314,5 +321,5 @@ def _drop_unset_extensions(record: type[Record], form: dict[str, Any]) -> None:
         if form[name] is None:
             del form[name]
     for name, inner in shape.groups.items():
-        if form[name] is not None:
+        if form.get(name) is not None:
             _drop_unset_extensions(inner, form[name])

@@ -111,14 +111,15 @@ class _ServerNeeded(Conditional):
 def redis_checks() -> tuple[Conditional, ...]:
     """With the policy `redis` it must be known where that is."""
     return (
-        *(
-            _ServerNeeded(
-                "config.policy", if_equal="redis", then_field=f"config.redis.{name}", then_required=True
-            )
-            for name in ("host", "port")
-        ),
+        host_check("config.policy"),
+        _ServerNeeded("config.policy", if_equal="redis", then_field="config.redis.port", then_required=True),
         Conditional("config.policy", if_equal="redis", then_field="config.redis.timeout", then_required=True),
     )
+
+
+def host_check(switch: str) -> Conditional:
+    """When the field `switch` is `redis`, there must be a host."""
+    return _ServerNeeded(switch, if_equal="redis", then_field="config.redis.host", then_required=True)
 
 
 def redis_problem(redis: Redis) -> str | None:
