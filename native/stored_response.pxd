@@ -6,12 +6,13 @@ the request fields that it varies on. A hit is an answer like the gateway's own:
 it as if it had come from the upstream just now.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from native.cache_store cimport EntryHead, Filling, StoredEntry
+from native.cache_store cimport CacheStore, EntryHead, Filling, StoredEntry
 from native.connection cimport Exchange
 from native.fields cimport Head, Text
-from native.memory cimport Buffer
+from native.http1 cimport ResponseHead
+from native.memory cimport Buffer, BufferStock
 
 cdef enum:
     COPIED_STORED = 32768        # bodies up to so many bytes are copied out; longer ones are sent from where they lie
@@ -21,6 +22,10 @@ cdef enum:
 # that the gateway makes itself, not Set-Cookie unless `with_cookies`), and set `head.status`, `head.field_count`,
 # `head.prelude_length`. False: it does not fit; the filling is discarded.
 cdef bint store_fields(Exchange* exchange, Filling* filling, EntryHead* head, bint with_cookies) noexcept nogil
+
+# The same for the head `response` of `text`, wherever it came from.
+cdef bint store_head(CacheStore* store, BufferStock* stock, const uint8_t* text, const ResponseHead* response,
+                     Filling* filling, EntryHead* head, bint with_cookies) noexcept nogil
 
 # --- answering -------------------------------------------------------------------------------------------------------
 # Answer with a stored response; a step returns what this returns: STEP_RESPOND, or STEP_CONTINUE when the entry has gone

@@ -1,12 +1,12 @@
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
 from native.cache_store cimport cache_append, cache_discard, cache_pin, cache_read, cache_unpin
 from native.connection cimport EXCHANGE_LOCAL, EXCHANGE_STORED, STEP_ANSWER_STORED, STEPS_ACCESS
 from native.fields cimport added_length, put_added
 from native.headers cimport *
-from native.http1 cimport MAX_HEADERS, METHOD_HEAD, ResponseHead
-from native.memory cimport BufferStock, buffer_give, buffer_length, buffer_take
+from native.http1 cimport MAX_HEADERS, METHOD_HEAD
+from native.memory cimport buffer_give, buffer_length, buffer_take
 from native.plan cimport STEP_CONTINUE, STEP_RESPOND, exchange_copy, exchange_memory
 from native.response_head cimport (
     debug_fields_room,
@@ -56,7 +56,13 @@ cdef bint may_be_stored(const uint8_t* head, const HeaderField* field, bint with
 
 cdef bint store_fields(Exchange* exchange, Filling* filling, EntryHead* head, bint with_cookies) noexcept nogil:
     cdef const uint8_t* text = &exchange.upstream.input.data[0] + exchange.upstream.input.start
-    cdef Buffer* lines = buffer_take(&exchange.worker.buffers, exchange.response.parsed + 4 * MAX_HEADERS)
+    return store_head(&exchange.worker.cache, &exchange.worker.buffers, text, &exchange.response, filling, head,
+                      with_cookies)
+
+
+cdef bint store_head(CacheStore* store, BufferStock* stock, const uint8_t* text, const ResponseHead* response,
+                     Filling* filling, EntryHead* head, bint with_cookies) noexcept nogil:
+    cdef Buffer* lines = buffer_take(stock, response.parsed + 4 * MAX_HEADERS)
     cdef HeaderField table[MAX_HEADERS]
     cdef const HeaderField* field
     cdef HeaderField* kept
@@ -64,10 +70,10 @@ cdef bint store_fields(Exchange* exchange, Filling* filling, EntryHead* head, bi
     cdef uint32_t i
     cdef bint fits
     if lines == NULL:
-        cache_discard(&exchange.worker.cache, filling)
+        cache_discard(store, filling)
         return False
-    for i in range(exchange.response.header_count):
-        field = &exchange.response.headers[i]
+    for i in range(response.header_count):
+        field = &response.headers[i]
         if not may_be_stored(text, field, with_cookies):
             continue
         kept = &table[count]
@@ -80,15 +86,15 @@ cdef bint store_fields(Exchange* exchange, Filling* filling, EntryHead* head, bi
         put(lines, text + field.value_offset, field.value_length)
         put_text(lines, b"\r\n")
         count += 1
-    head.status = exchange.response.status
+    head.status = response.status
     head.field_count = count
     head.prelude_length = <uint32_t> (count * sizeof(HeaderField)) + lines.end
     fits = not lines.overflow \
-        and cache_append(&exchange.worker.cache, filling, table, count * sizeof(HeaderField)) \
-        and cache_append(&exchange.worker.cache, filling, &lines.data[0], lines.end)
+        and cache_append(store, filling, table, count * sizeof(HeaderField)) \
+        and cache_append(store, filling, &lines.data[0], lines.end)
     if not fits:
-        cache_discard(&exchange.worker.cache, filling)
-    buffer_give(&exchange.worker.buffers, lines)
+        cache_discard(store, filling)
+    buffer_give(stock, lines)
     return fits
 
 
