@@ -14,7 +14,7 @@ again, when it runs into its timeout after the circuit was closed. With one exce
 up still counts while the circuit is half open, or one could never be closed whose upstream takes longer than `timeout_ms`.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from native.hashing cimport xxh64
 from native.shm cimport CIRCUIT_SIZE, CIRCUIT_SLOTS, SharedState, shared_control

@@ -135,9 +135,14 @@ cdef bint circuit_admits(Exchange* exchange, const PluginRecord* plugin) noexcep
 
 
 cdef Circuit* circuit_of(Exchange* exchange, const Peer* peer, bint make) noexcept nogil:
-    return circuit_find(
-        exchange.worker.control, circuit_identity(config_of(exchange).seed, &peer.identity, sizeof(peer.identity)), make,
-        exchange.worker.loop.now_ms)
+    """A target is known by its identity, an address behind a plain host by itself; see circuit_view.pxi."""
+    cdef uint64_t seed = config_of(exchange).seed
+    cdef uint64_t identity
+    if peer.identity:
+        identity = circuit_identity(seed, &peer.identity, sizeof(peer.identity))
+    else:
+        identity = circuit_identity(seed + peer.port, peer.address, sizeof(peer.address))
+    return circuit_find(exchange.worker.control, identity, make, exchange.worker.loop.now_ms)
 
 
 cdef bint circuit_allows(Exchange* exchange, const Peer* peer) noexcept nogil:

@@ -18,6 +18,13 @@ def target_circuit(str plugin_id not None, uint64_t target_identity) -> int:
     return circuit_identity(circuit_seed(plugin_id), &target_identity, sizeof(target_identity))
 
 
+def address_circuit(str plugin_id not None, bytes address not None, uint16_t port) -> int:
+    """The same for an address (its octets) and port behind a plain host."""
+    padded = address.ljust(16, b"\0")
+    cdef uint64_t seed = circuit_seed(plugin_id)
+    return circuit_identity(seed + port, <const char*> padded, <uint32_t> len(padded))
+
+
 def circuit_seed(str plugin_id not None) -> int:
     """What tells the circuits of one plugin entity from those of others."""
     encoded = plugin_id.encode()

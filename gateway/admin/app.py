@@ -8,6 +8,7 @@ from gateway.status.app import metrics_endpoints
 
 from .audit import AuditLog
 from .cache import cache_endpoints
+from .circuits import circuit_endpoints
 from .collections import entity_endpoints, listing_endpoint, tag_endpoints
 from .config import config_endpoints
 from .debug import debug_endpoints
@@ -39,6 +40,7 @@ def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
         *metrics_endpoints(plane),
         *entity_endpoints(plane),
         *health_endpoints(plane),
+        *circuit_endpoints(plane),
         *tag_endpoints(plane),
         *schema_endpoints(plane),
         *wasm_endpoints(),

@@ -198,20 +198,18 @@ def compile_peers(
 
 
 def host_set(key: str, service: Service, resolution: Resolution, slots: SlotRegistry) -> CompiledSet:
-    """The set of a plain host: every address has the same weight, unless SRV records say otherwise. Turns and
-    retries are counted for it, but nothing for its addresses.
-    """
+    """The set of a plain host. Turns and retries are counted for it, but nothing for its addresses."""
     peers = [
         PeerEntry(
-            _packed(address.ip),
-            address.port or service.port,
-            1 if address.weight is None else max(address.weight, 1),
-            host_field(service.host, address.port or service.port, service.protocol),
+            _packed(ip),
+            port,
+            weight,
+            host_field(service.host, port, service.protocol),
             service.host,
             NO_SLOT,
             0,
         )
-        for address in _in_order(resolution)
+        for ip, port, weight in _host_addresses(service, resolution)
     ]
     group = slots.group(key)
     return CompiledSet(
@@ -225,6 +223,23 @@ class TargetAddress(NamedTuple):
     ip: str
     port: int
     weight: int
+
+
+def service_addresses(service: Service, resolutions: Mapping[str, Resolution]) -> list[TargetAddress]:
+    """The addresses of a service whose host is no upstream."""
+    return _host_addresses(service, _resolve(service.host, resolutions))
+
+
+def _host_addresses(service: Service, resolution: Resolution) -> list[TargetAddress]:
+    """All of the same weight, unless SRV records say otherwise."""
+    return [
+        TargetAddress(
+            address.ip,
+            address.port or service.port,
+            1 if address.weight is None else max(address.weight, 1),
+        )
+        for address in _in_order(resolution)
+    ]
 
 
 def target_addresses(target: Target, resolution: Resolution) -> list[TargetAddress]:

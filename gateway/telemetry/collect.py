@@ -15,6 +15,7 @@ from native.limiter import LimitTable
 from native.shm import SharedState, WorkerState
 
 from . import metrics as m
+from .circuits import add_circuits
 from .exposition import Exposition
 from .metric_slots import MetricSlots
 from .requests import add_requests
@@ -52,6 +53,7 @@ def metrics_page(scrape: Scrape) -> bytes:
     add_node(page, scrape)
     add_workers(page, scrape)
     add_requests(page, scrape, shown)
+    add_circuits(page, scrape)
     if shown.target_health:
         add_upstreams(page, scrape)
     return page.text()

@@ -78,6 +78,20 @@ TARGET_HEALTH = Metric(
     ("upstream", "target", "address", "state", "subsystem"),
 )
 
+# --- per circuit breaker --------------------------------------------------------------------------
+
+_CIRCUIT = ("service", "route", "target", "address")
+
+CIRCUIT_STATE = Metric(
+    "sluicegate_circuit_state",
+    "gauge",
+    "The state of a circuit breaker: 0 closed, 1 half open, 2 open",
+    _CIRCUIT,
+)
+CIRCUIT_OPENED = Metric(
+    "sluicegate_circuit_opened_total", "counter", "Times that a circuit breaker has opened", _CIRCUIT
+)
+
 # --- per node, as Kong ----------------------------------------------------------------------------
 
 CONNECTIONS = Metric(
@@ -197,6 +211,9 @@ WORKER_COUNTERS = {
     ),
     "token_cache_misses": Metric(
         "sluicegate_jwt_cache_misses_total", "counter", "JSON Web Tokens that the plugin thread had to verify"
+    ),
+    "circuit_refused": Metric(
+        "sluicegate_circuit_refused_total", "counter", "Requests refused by an open circuit breaker"
     ),
 }
 WORKER_GAUGES = {
