@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
@@ -183,11 +183,20 @@ class RedisLink:
 
     async def call(self, calls: Sequence[Call]) -> list[Any]:
         """The answers to calls, in one batch. Raises RedisProblem."""
+        return await self._bounded(self._call(calls))
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands, in one batch; what the server refuses has an exception for an answer.
+        Raises RedisProblem."""
+        return await self._bounded(self._send(commands))
+
+    async def _bounded(self, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
         if time.monotonic() < self._paused_until:
+            work.close()
             raise RedisProblem(f"{self.name} did not answer in time just now")
         try:
             async with asyncio.timeout(2 * self._timeout):
-                return await self._call(calls)
+                return await work
         except (TimeoutError, RedisTimeout) as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             raise RedisProblem(f"{self.name} did not answer in time") from error
