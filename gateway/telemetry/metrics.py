@@ -212,6 +212,32 @@ WORKER_COUNTERS = {
     "token_cache_misses": Metric(
         "sluicegate_jwt_cache_misses_total", "counter", "JSON Web Tokens that the plugin thread had to verify"
     ),
+    "cache_hits": Metric("sluicegate_cache_hits_total", "counter", "Requests answered from the cache"),
+    "cache_misses": Metric(
+        "sluicegate_cache_misses_total", "counter", "Requests whose answer could have been in the cache"
+    ),
+    "cache_bypasses": Metric(
+        "sluicegate_cache_bypasses_total",
+        "counter",
+        "Requests that the cache had to let pass: they, or their responses, are not for sharing",
+    ),
+    "cache_stale": Metric(
+        "sluicegate_cache_stale_total", "counter", "Requests answered with what was no longer fresh"
+    ),
+    "cache_coalesced": Metric(
+        "sluicegate_cache_coalesced_total",
+        "counter",
+        "Requests that waited for the response to another one, and were answered with it",
+    ),
+    "cache_revalidated": Metric(
+        "sluicegate_cache_revalidated_total", "counter", "Stored responses confirmed by the upstream"
+    ),
+    "cache_stored": Metric("sluicegate_cache_stored_total", "counter", "Responses stored in the cache"),
+    "cache_skipped": Metric(
+        "sluicegate_cache_skipped_total",
+        "counter",
+        "Responses not stored for want of room, or because of a purge meanwhile",
+    ),
     "circuit_refused": Metric(
         "sluicegate_circuit_refused_total", "counter", "Requests refused by an open circuit breaker"
     ),
