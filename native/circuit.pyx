@@ -179,13 +179,13 @@ cdef bint circuit_enter(Circuit* circuit, const CircuitRules* rules, uint64_t no
         if state_of(word) == CIRCUIT_CLOSED:
             entry.ticket = period_of(word)
             return True
-        if state_of(word) == CIRCUIT_HALF_OPEN and entered_of(word) < rules.probes:
-            next_word = word + probes(1, 0)
-        elif left_of(word, rules, now_ms) == 0:
+        if left_of(word, rules, now_ms) == 0:
             # The first probe; or the first in the place of some that did not come back, besides those that did.
             next_word = next_period(word, CIRCUIT_HALF_OPEN, now_ms, probes(1, 0))
             if state_of(word) == CIRCUIT_HALF_OPEN:
                 next_word += probes(succeeded_of(word), succeeded_of(word))
+        elif state_of(word) == CIRCUIT_HALF_OPEN and entered_of(word) < rules.probes:
+            next_word = word + probes(1, 0)
         else:
             entry.admitted = False
             entry.left_ms = left_of(word, rules, now_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import threading
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.gateway import Gateway, free_port, one_service, wait_for
 from tests.support.plugged import plugin
-from tests.support.upstreams import Connection, Upstream, response
+from tests.support.upstreams import Connection, Upstream, response, serve_echo
 
 LONG = 1000
 """seconds: a circuit that opens stays so for the rest of the test"""
@@ -100,3 +101,328 @@ def test_failures_in_a_row_open_it_for_all_workers(gateway: Gateway, behind: Beh
         assert (status, json.loads(body)["message"]) == OPEN
         assert 990 <= int(headers["Retry-After"]) <= LONG
     assert behind.asked == 3
+
+
+def test_a_success_in_between_begins_anew(gateway: Gateway, behind: Behind) -> None:
+    guarded(gateway, behind.upstream.port, breaker())
+    for _ in range(3):
+        behind.status = 503
+        fail(gateway, 2, 503)
+        behind.status = 404
+        fail(gateway, 1, 404)
+    behind.status = 500
+    fail(gateway, 3, 500)
+    assert ask(gateway) == OPEN
+
+
+def test_which_statuses_are_failures(gateway: Gateway, behind: Behind) -> None:
+    guarded(gateway, behind.upstream.port, breaker(http_statuses=[404, 599]))
+    behind.status = 500
+    fail(gateway, 5, 500)
+    behind.status = 404
+    fail(gateway, 2, 404)
+    behind.status = 599
+    fail(gateway, 1, 599)
+    assert ask(gateway) == OPEN
+
+
+def refuse(connection: Connection) -> None:
+    connection.reset()
+
+
+def say_nothing(connection: Connection) -> None:
+    connection.read_request()
+    connection.wait_for_end()
+
+
+def cut_off(connection: Connection) -> None:
+    connection.read_request()
+    connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+
+def garble(connection: Connection) -> None:
+    connection.read_request()
+    connection.send(b"SSH-2.0-OpenSSH\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("handler", "switch"),
+    [
+        (None, "count_connect_errors"),
+        (refuse, "count_connect_errors"),
+        (garble, "count_connect_errors"),
+        (cut_off, "count_connect_errors"),
+        (say_nothing, "count_timeouts"),
+    ],
+    ids=["nobody listens", "reset", "no HTTP", "half a body", "no answer"],
+)
+@pytest.mark.parametrize("counts", [True, False], ids=["counted", "not counted"])
+def test_tries_without_a_response(gateway: Gateway, handler: Any, switch: str, counts: bool) -> None:
+    with Upstream(handler or serve_echo) as upstream:
+        port = upstream.port if handler else free_port()
+        guarded(gateway, port, breaker(**{switch: counts}), read_timeout=50)
+
+        def once() -> int:
+            try:
+                return gateway.request("/", "POST", b"x")[0]
+            except (OSError, http.client.HTTPException):
+                return 0  # cut off
+
+        statuses = [once() for _ in range(5)]
+        failed = {None: 502, say_nothing: 504, cut_off: 0}.get(handler, 502)
+        assert statuses == [failed] * (3 if counts else 5) + [503] * (2 if counts else 0)
+
+
+def test_what_another_plugin_answers_is_no_outcome(gateway: Gateway, behind: Behind) -> None:
+    """request-termination runs behind the breaker."""
+    stop = plugin("request-termination", status_code=500, trigger="x-stop")
+    guarded(gateway, behind.upstream.port, breaker(http_failures=2), stop)
+    behind.status = 500
+    fail(gateway, 1, 500)
+    for _ in range(3):
+        assert gateway.request("/", headers={"x-stop": "1"})[0] == 500
+    assert behind.asked == 1
+    fail(gateway, 1, 500)
+    assert ask(gateway) == OPEN
+
+
+def test_requests_that_are_refused_before_it_do_not_ask_it(gateway: Gateway, behind: Behind) -> None:
+    guarded(gateway, behind.upstream.port, breaker(http_failures=1), plugin("key-auth"))
+    fail(gateway, 3, 401)
+    assert circuits(gateway) == []
+
+
+# --- half open ----------------------------------------------------------------------------------------
+
+
+def opened(gateway: Gateway, behind: Behind, **config: Any) -> None:
+    """A circuit that has just opened, and is half open in a moment."""
+    guarded(gateway, behind.upstream.port, breaker(**{"http_failures": 1, "timeout": SHORT, **config}))
+    behind.status = 500
+    fail(gateway, 1, 500)
+    assert ask(gateway) == OPEN
+    behind.status = 200
+
+
+def passes(gateway: Gateway) -> bool:
+    return ask(gateway)[0] != 503
+
+
+def test_a_probe_that_succeeds_closes_it(gateway: Gateway, behind: Behind) -> None:
+    opened(gateway, behind)
+    wait_for(lambda: passes(gateway), what="a probe")
+    fail(gateway, 5, 200)
+    assert circuits(gateway)[0]["state"] == "closed"
+
+
+def test_a_probe_that_fails_opens_it_again(gateway: Gateway, behind: Behind) -> None:
+    opened(gateway, behind)
+    behind.status = 500
+    wait_for(lambda: ask(gateway)[0] == 500, what="a probe")
+    assert ask(gateway) == OPEN
+    assert circuits(gateway)[0]["opened"] == 2
+    assert behind.asked == 2
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_no_more_probes_than_allowed(gateway: Gateway, behind: Behind, probes: int) -> None:
+    opened(gateway, behind, half_open_requests=probes, timeout=1)
+    behind.free.clear()
+    wait_for(lambda: circuits(gateway)[0]["retry_in"] == 0, what="its time is over")
+    with ThreadPoolExecutor(24) as clients:
+        answers = [clients.submit(ask, gateway) for _ in range(24)]
+        wait_for(lambda: sum(one.done() for one in answers) == 24 - probes, what="the others are refused")
+        assert {one.result() for one in answers if one.done()} == {OPEN}
+        assert behind.asked == 1 + probes
+        assert circuits(gateway)[0]["state"] == "half_open"
+        behind.free.set()
+        assert sorted(one.result()[0] for one in answers) == [200] * probes + [503] * (24 - probes)
+    assert circuits(gateway)[0]["state"] == "closed"
+
+
+def test_a_client_that_goes_away_leaves_its_place_to_another(gateway: Gateway, behind: Behind) -> None:
+    opened(gateway, behind, timeout=2)
+    behind.free.clear()
+    wait_for(lambda: circuits(gateway)[0]["retry_in"] == 0, what="its time is over")
+    with socket.create_connection(("127.0.0.1", gateway.proxy_port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: behind.waiting == 1, what="the probe")
+        assert ask(gateway) == OPEN
+    begun = time.monotonic()
+    behind.free.set()
+    wait_for(lambda: passes(gateway), what="another probe")
+    assert time.monotonic() - begun < 1.5, "not by the time that lost probes take"
+
+
+def test_a_probe_that_hangs_is_replaced(gateway: Gateway, behind: Behind) -> None:
+    opened(gateway, behind)
+    behind.free.clear()
+    with ThreadPoolExecutor(2) as clients:
+        wait_for(lambda: circuits(gateway)[0]["retry_in"] == 0, what="its time is over")
+        first = clients.submit(ask, gateway)
+        wait_for(lambda: behind.waiting == 1, what="a probe")
+        second = clients.submit(lambda: wait_for(lambda: passes(gateway), what="another probe"))
+        wait_for(lambda: behind.waiting == 2, what="the other probe")
+        behind.free.set()
+        assert first.result()[0] == 200
+        assert second.result()
+    assert circuits(gateway)[0]["state"] == "closed"
+
+
+# --- who has a circuit --------------------------------------------------------------------------------
+
+
+def balanced(gateway: Gateway, ports: list[int], *plugins: dict[str, Any], **service: Any) -> None:
+    """One service on targets at these ports."""
+    targets = [{"target": f"127.0.0.1:{port}", "weight": 100} for port in ports]
+    document = one_service(80, plugins=list(plugins), **{"retries": 0, **service, "host": "group.test"})
+    gateway.configure({**document, "upstreams": [{"name": "group.test", "targets": targets}]})
+
+
+def test_each_target_has_its_own(gateway: Gateway, behind: Behind, other: Behind) -> None:
+    balanced(gateway, [behind.upstream.port, other.upstream.port], breaker(per="target"))
+    behind.status = 500
+    answers = [ask(gateway)[0] for _ in range(16)]
+    assert (answers.count(500), answers.count(200)) == (3, 13)
+    fail(gateway, 10, 200)
+    assert behind.asked == 3
+    other.status = 503
+    fail(gateway, 3, 503)
+    for _ in range(6):
+        status, headers, body = gateway.request("/")
+        assert (status, json.loads(body)["message"]) == OPEN
+        assert 990 <= int(headers["Retry-After"]) <= LONG
+    assert (behind.asked, other.asked) == (3, 26)
+    assert {one["address"]: one["state"] for one in circuits(gateway)} == {
+        f"127.0.0.1:{behind.upstream.port}": "open",
+        f"127.0.0.1:{other.upstream.port}": "open",
+    }
+
+
+def test_a_target_comes_back(gateway: Gateway, behind: Behind, other: Behind) -> None:
+    ports = [behind.upstream.port, other.upstream.port]
+    balanced(gateway, ports, breaker(per="target", http_failures=1, timeout=SHORT))
+    behind.status = 500
+    wait_for(lambda: ask(gateway)[0] == 500, what="it fails")
+    behind.status = 200
+    wait_for(lambda: ask(gateway) and behind.asked > 4, what="it is asked again")
+
+
+def test_retries_go_to_targets_whose_circuit_is_closed(gateway: Gateway, behind: Behind) -> None:
+    nobody = free_port()
+    balanced(gateway, [nobody, behind.upstream.port], breaker(per="target"), retries=3)
+    fail(gateway, 20, 200)
+    log = (gateway.prefix / "error.log").read_text()
+    assert log.count(f"connect to upstream failed: 127.0.0.1:{nobody}") == 3
+
+
+def test_a_request_that_succeeds_with_a_retry_is_a_success(gateway: Gateway, behind: Behind) -> None:
+    balanced(gateway, [free_port(), behind.upstream.port], breaker(http_failures=1), retries=3)
+    fail(gateway, 10, 200)
+    assert circuits(gateway)[0]["state"] == "closed"
+
+
+def test_one_that_fails_with_every_try_counts_once(gateway: Gateway) -> None:
+    guarded(gateway, free_port(), breaker(), retries=4)
+    fail(gateway, 3, 502)
+    assert ask(gateway) == OPEN
+
+
+def test_an_address_without_an_upstream(gateway: Gateway, behind: Behind) -> None:
+    guarded(gateway, behind.upstream.port, breaker(per="target"))
+    behind.status = 500
+    fail(gateway, 3, 500)
+    assert ask(gateway) == OPEN
+    [circuit] = circuits(gateway)
+    assert (circuit["target"], circuit["address"]) == ("127.0.0.1", f"127.0.0.1:{behind.upstream.port}")
+
+
+def test_services_of_one_breaker_have_one_each(gateway: Gateway, behind: Behind, other: Behind) -> None:
+    services = [
+        {
+            "name": name,
+            "host": "127.0.0.1",
+            "port": port,
+            "routes": [{"paths": [f"/{name}"]}],
+        }
+        for name, port in (("a", behind.upstream.port), ("b", other.upstream.port))
+    ]
+    gateway.configure({"services": services, "plugins": [breaker()]})
+    behind.status = 500
+    assert [ask(gateway, "/a")[0] for _ in range(4)] == [500, 500, 500, 503]
+    assert ask(gateway, "/b")[0] == 200
+    assert sorted((one["service"]["name"], one["state"]) for one in circuits(gateway)) == [
+        ("a", "open"),
+        ("b", "closed"),
+    ]
+
+
+# --- what is known of it ------------------------------------------------------------------------------
+
+
+def circuits(gateway: Gateway) -> list[dict[str, Any]]:
+    status, _, body = gateway.call(gateway.admin_port, "GET", "/circuit-breakers")
+    assert status == 200, body
+    return list(json.loads(body)["data"])
+
+
+def test_it_is_kept_when_the_configuration_changes(gateway: Gateway, behind: Behind) -> None:
+    known = {**breaker(), "id": "5b3b1e0c-0d0b-4c1f-9a53-4f1b6c0a7b11"}
+    service = {"id": "6a7b1e0c-0d0b-4c1f-9a53-4f1b6c0a7b22"}
+    guarded(gateway, behind.upstream.port, known, **service)
+    behind.status = 500
+    fail(gateway, 3, 500)
+    guarded(gateway, behind.upstream.port, known, plugin("cors"), **service)
+    assert ask(gateway) == OPEN
+    assert circuits(gateway)[0]["failures"] == 0
+
+
+def test_the_admin_api_shows_and_closes_it(gateway: Gateway, behind: Behind) -> None:
+    guarded(gateway, behind.upstream.port, breaker())
+    assert circuits(gateway) == []
+    behind.status = 500
+    fail(gateway, 2, 500)
+    [circuit] = circuits(gateway)
+    assert (circuit["state"], circuit["failures"], circuit["retry_in"]) == ("closed", 2, None)
+    fail(gateway, 1, 500)
+    assert ask(gateway) == OPEN
+    [circuit] = circuits(gateway)
+    assert (circuit["state"], circuit["opened"], circuit["refused"]) == ("open", 1, 1)
+    assert 990 <= circuit["retry_in"] <= LONG
+    assert abs(circuit["since"] - time.time()) < 60
+    assert circuit["service"]["name"] == "upstream"
+
+    def one(method: str, name: str) -> tuple[int, bytes]:
+        status, _, body = gateway.call(gateway.admin_port, method, f"/circuit-breakers/{name}")
+        return status, body
+
+    status, body = one("GET", circuit["id"])
+    assert (status, json.loads(body)["state"]) == (200, "open")
+    assert one("DELETE", circuit["id"])[0] == 204
+    behind.status = 200
+    assert ask(gateway)[0] == 200
+    for unknown in ("0" * 16, "no-number", "-1", "f" * 40):
+        assert {one(method, unknown)[0] for method in ("GET", "DELETE")} == {404}
+
+
+def test_metrics_and_log(gateway: Gateway, behind: Behind) -> None:
+    opened(gateway, behind)
+    wait_for(lambda: passes(gateway), what="a probe")
+    behind.status = 500
+    fail(gateway, 1, 500)
+    assert ask(gateway) == OPEN
+    _, _, page = gateway.call(gateway.status_port, "GET", "/metrics")
+    labels = '{service="upstream",route="",target="",address=""}'
+    lines = page.decode().splitlines()
+    assert f"sluicegate_circuit_state{labels} 2" in lines
+    assert f"sluicegate_circuit_opened_total{labels} 2" in lines
+    [refused] = [line for line in lines if line.startswith("sluicegate_circuit_refused_total ")]
+    assert float(refused.split()[1]) >= 2
+
+    def said() -> list[str]:
+        log = (gateway.prefix / "error.log").read_text().splitlines()
+        return [line for line in log if "circuit breaker is" in line][-4:]
+
+    wait_for(lambda: "is open: upstream" in said()[-1], what="the last line")
+    states = [line.split("circuit breaker is ")[1].split(",")[0] for line in said()]
+    assert states == ["open: upstream", "half open: upstream", "closed: upstream", "open: upstream"]
