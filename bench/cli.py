@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -24,13 +23,15 @@ from bench.admin_report import (
     write_admin_report,
 )
 from bench.compare import compare_reports
-from bench.machine import PROJECT, describe_git
+from bench.machine import default_output
 from bench.page import comparison_page
 from bench.processes import BenchError
 from bench.proxies import PEERS, PROXIES
 from bench.report import Pinning, ReportError, read_report, write_report
 from bench.runner import Options, Runner, runs_planned
 from bench.scenarios import SCENARIOS, ScenarioSpec
+from bench.story.command import story
+from bench.story.story_report import is_story_report, read_story_report, story_markdown, story_tables
 
 app = typer.Typer(
     name="bench",
@@ -107,7 +108,7 @@ def run(
         options.load_threads = max(1, len(options.pinning.load))
         if quick:
             notes.append("a quick run: its numbers only show that everything works")
-        raise typer.Exit(_run(options, output or _default_output()))
+        raise typer.Exit(_run(options, output or default_output()))
     except BenchError as error:
         errors.print(f"bench: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
@@ -156,12 +157,6 @@ def _chosen_pinning(pin: bool, workers: int, texts: list[str], notes: list[str])
         backend=backend or planned.backend,
         control=control,
     )
-
-
-def _default_output(prefix: str = "") -> Path:
-    """A new file in the source tree's `bench/results/`, or in the current directory without a source tree."""
-    name = f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{describe_git().commit[:8] or 'installed'}.json"
-    return PROJECT / "bench" / "results" / name if (PROJECT / ".git").exists() else Path(name)
 
 
 def _run(options: Options, output: Path) -> int:
@@ -265,7 +260,7 @@ def admin(
     except BenchError as error:
         errors.print(f"bench: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
-    path = output or _default_output("admin-")
+    path = output or default_output("admin-")
     write_admin_report(report, path)
     console.print(admin_table(report))
     console.print(f"report: {path}", highlight=False)
@@ -276,6 +271,9 @@ def _parse_size(text: str) -> tuple[int, int]:
     if not routes.isdecimal() or not int(routes) or not (consumers or "0").isdecimal():
         raise BenchError(f"{text!r} is no size: a number of routes, or ROUTES:CONSUMERS")
     return int(routes), int(consumers or 0)
+
+
+app.command("story")(story)
 
 
 @app.command("show")
@@ -291,6 +289,13 @@ def show(
                 typer.echo(admin_markdown(of_admin))
             else:
                 console.print(admin_table(of_admin))
+            return
+        if is_story_report(report):
+            of_story = read_story_report(report)
+            if markdown:
+                typer.echo(story_markdown(of_story))
+            else:
+                console.print(*story_tables(of_story), sep="\n")
             return
         found = read_report(report)
     except ReportError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from bench.processes import BenchError, Child, Fleet
 from bench.report import LoadResult
+
+Result = TypeVar("Result")
 
 SCRIPT = Path(__file__).with_name("lua") / "load.lua"
 REQUEST_TIMEOUT_SECONDS = 5
@@ -53,16 +56,43 @@ def drive(
     `meanwhile` is called once it runs and must return when it ends. wrk counts in whole seconds: `seconds` is
     rounded up.
     """
-    whole_seconds = max(1, -int(-seconds // 1))
-    threads = min(threads, load.connections)
-    command = ["wrk", "-t", str(threads), "-c", str(load.connections), "-d", f"{whole_seconds}s"]
-    command += ["--timeout", f"{REQUEST_TIMEOUT_SECONDS}s", "-s", str(SCRIPT)]
-    command += [f"http://127.0.0.1:{port}{load.path}"]
     environ = {"BENCH_METHOD": load.method, "BENCH_BODY_BYTES": str(load.body_bytes)}
     if load.headers:
         environ["BENCH_HEADERS"] = "\n".join(f"{name}: {value}" for name, value in load.headers)
     if targets is not None:
         environ["BENCH_TARGETS"] = str(targets)
+    output = run_wrk(
+        fleet,
+        f"http://127.0.0.1:{port}{load.path}",
+        script=SCRIPT,
+        connections=load.connections,
+        seconds=seconds,
+        threads=threads,
+        cpus=cpus,
+        directory=directory,
+        environ=environ,
+        meanwhile=meanwhile,
+    )
+    return parse_result(output, LoadResult)
+
+
+def run_wrk(
+    fleet: Fleet,
+    url: str,
+    *,
+    script: Path,
+    connections: int,
+    seconds: float,
+    threads: int,
+    cpus: list[int],
+    directory: Path,
+    environ: Mapping[str, str],
+    meanwhile: Callable[[Child], None] | None = None,
+) -> str:
+    """What wrk printed. It may have no more threads than connections."""
+    whole_seconds = max(1, -int(-seconds // 1))
+    command = ["wrk", "-t", str(min(threads, connections)), "-c", str(connections), "-d", f"{whole_seconds}s"]
+    command += ["--timeout", f"{REQUEST_TIMEOUT_SECONDS}s", "-s", str(script), url]
     child = fleet.start("wrk", command, directory=directory, cpus=cpus, environ=environ)
     try:
         if meanwhile is not None:
@@ -71,12 +101,12 @@ def drive(
     finally:
         child.stop()
         fleet.children.remove(child)
-    return parse_result(child.output.read_text(errors="replace"))
+    return child.output.read_text(errors="replace")
 
 
-def parse_result(output: str) -> LoadResult:
-    """The result line of `lua/load.lua`; BenchError with wrk's output when there is none."""
+def parse_result(output: str, kind: type[Result]) -> Result:
+    """The result line of a script; BenchError with wrk's output when there is none."""
     found = re.search(r"^bench-result (\{.*\})$", output, re.MULTILINE)
     if found is None:
         raise BenchError(f"wrk gave no result:\n{output[-2000:]}")
-    return msgspec.json.decode(found.group(1), type=LoadResult)
+    return msgspec.json.decode(found.group(1), type=kind)

@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 from bench.report import Git, Machine
@@ -89,6 +90,12 @@ def library_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def default_output(prefix: str = "") -> Path:
+    """A new file in the source tree's `bench/results/`, or in the current directory without a source tree."""
+    name = f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{describe_git().commit[:8] or 'installed'}.json"
+    return PROJECT / "bench" / "results" / name if (PROJECT / ".git").exists() else Path(name)
 
 
 def describe_git() -> Git:

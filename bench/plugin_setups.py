@@ -131,14 +131,19 @@ def key_of(number: int) -> str:
 
 
 def token() -> str:
+    """A token (HS256) of the consumer with a secret that lives for a day."""
+    return signed_token("bench", SECRET)
+
+
+def signed_token(issuer: str, secret: str) -> str:
     """A token (HS256) that lives for a day."""
 
     def part(content: bytes) -> str:
         return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
     head = part(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
-    claims = part(json.dumps({"iss": "bench", "exp": int(time.time()) + TOKEN_SECONDS}).encode())
-    signature = hmac.digest(SECRET.encode(), f"{head}.{claims}".encode(), hashlib.sha256)
+    claims = part(json.dumps({"iss": issuer, "exp": int(time.time()) + TOKEN_SECONDS}).encode())
+    signature = hmac.digest(secret.encode(), f"{head}.{claims}".encode(), hashlib.sha256)
     return f"{head}.{claims}.{part(signature)}"
 
 

@@ -318,7 +318,7 @@ def summary_line(comparison: Comparison) -> str:
 
 def report_markdown(report: Report) -> str:
     """One report as Markdown tables."""
-    parts = [_markdown_table(["", ""], facts(report))]
+    parts = [markdown_table(["", ""], facts(report))]
     for scenario in report.scenarios:
         metrics = shown_metrics(scenario)
         rows: list[Any] = [
@@ -328,7 +328,7 @@ def report_markdown(report: Report) -> str:
         parts.append(
             f"### {scenario.title}\n\n`{scenario.name}`, medians of {report.settings.rounds} rounds."
         )
-        parts.append(_markdown_table(["", *map(heading, metrics)], rows))
+        parts.append(markdown_table(["", *map(heading, metrics)], rows))
         if scenario.ratios:
             rows = [
                 [
@@ -339,20 +339,25 @@ def report_markdown(report: Report) -> str:
                 ]
                 for ratio in scenario.ratios
             ]
-            parts.append(_markdown_table(["", "of", "median", "smallest … largest round"], rows))
-    rows = [
-        [budget.name, budget_value(budget), budget_bound(budget), budget_aim(budget), budget_word(budget)]
-        for budget in report.budgets
-        if budget.kept is not None
-    ]
-    if rows:
-        parts.append("### Budgets")
-        parts.append(_markdown_table(["", "measured", "budget", "aim", ""], rows))
+            parts.append(markdown_table(["", "of", "median", "smallest … largest round"], rows))
+    if table := budgets_markdown(report.budgets):
+        parts += ["### Budgets", table]
     if report.notes:
         parts.append("\n".join(f"- {note}" for note in report.notes))
     return "\n\n".join(parts)
 
 
-def _markdown_table(head: list[str], rows: Iterable[Iterable[str]]) -> str:
+def budgets_markdown(budgets: list[Budget]) -> str:
+    """Which budgets were kept, as a table; empty when none was measured."""
+    rows = [
+        [budget.name, budget_value(budget), budget_bound(budget), budget_aim(budget), budget_word(budget)]
+        for budget in budgets
+        if budget.kept is not None
+    ]
+    return markdown_table(["", "measured", "budget", "aim", ""], rows) if rows else ""
+
+
+def markdown_table(head: list[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
     lines = [head, ["---", *("---:" for _ in head[1:])], *(list(row) for row in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

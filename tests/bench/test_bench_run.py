@@ -27,7 +27,7 @@ from bench.processes import (
     tree_cpu_seconds,
     wait_until,
 )
-from bench.report import Pinning, read_report
+from bench.report import LoadResult, Pinning, read_report
 from bench.runner import Options, Runner
 from bench.scenarios import SCENARIOS, LaneSpec, ScenarioSpec
 
@@ -192,7 +192,7 @@ def test_scenarios_leave_out_what_is_not_there() -> None:
 
 def test_wrk_output_without_a_result_is_an_error() -> None:
     with pytest.raises(BenchError, match="unable to connect"):
-        parse_result("unable to connect to 127.0.0.1:1 Connection refused\n")
+        parse_result("unable to connect to 127.0.0.1:1 Connection refused\n", LoadResult)
 
 
 def test_command_line_refuses_unknown_names() -> None:
