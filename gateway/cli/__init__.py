@@ -275,6 +275,33 @@ _migration("status", "The same as JSON, with the same exit codes.")
 _migration("reset", "Drop the tables, with all entities.")
 
 
+@app.command()
+@with_settings
+@click.option(
+    "--profile",
+    "profile_name",
+    type=click.Choice(["small", "medium", "large", "xlarge"]),
+    help="Size of machine, instead of the one that fits.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--all", "-a", "every", is_flag=True, help="Also what is good as it is, and why.")
+@click.option("--apply", "do_apply", is_flag=True, help="Write what may be written, after showing it.")
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
+@click.option(
+    "--output", "-o", type=FILE, metavar="DIRECTORY", help="Write files for somebody else to install there."
+)
+@click.option("--root", type=FILE, default="/", hidden=True)
+def tune(invocation: Invocation, **options: Any) -> None:
+    """Say what to change about this machine, its kernel and the settings: from what to what, and why.
+
+    --apply writes files of its own (/etc/gateway/gateway.env, /etc/sysctl.d/90-sluicegate.conf, a drop-in for
+    systemd, open files in /etc/security/limits.d) and sets the kernel's values; nobody else's file is touched.
+    """
+    from gateway.cli import tuning
+
+    tuning.tune(invocation, **options)
+
+
 @app.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> None:
