@@ -13,6 +13,7 @@ from native.body_fields cimport (
     form_field,
     is_encoded,
 )
+from native.cookies cimport find_cookie
 from native.fields cimport Head, find_field, same_text, text_of
 from native.headers cimport same_name
 from native.packed cimport PackedText, packed_text
@@ -88,25 +89,6 @@ cdef void find_in_headers(Exchange* exchange, const void* config, const TokenPla
             note_token(found, bearer_token(value))
 
 
-cdef bint find_cookie(Text line, Text name, Text* value) noexcept nogil:
-    """The first cookie of that name in a Cookie field (RFC 6265 §4.2.1)."""
-    cdef uint32_t start = 0
-    cdef uint32_t end
-    while start < line.length:
-        if line.data[start] == 32 or line.data[start] == 59:
-            start += 1
-            continue
-        end = start
-        while end < line.length and line.data[end] != 59:
-            end += 1
-        if end - start > name.length and line.data[start + name.length] == 61 \
-                and same_name(line.data + start, name.data, name.length):
-            value[0] = text_of(line.data + start + name.length + 1, end - start - name.length - 1)
-            return True
-        start = end
-    return False
-
-
 cdef void find_in_cookies(Exchange* exchange, const void* config, const TokenPlaces* places,
                           FoundToken* found) noexcept nogil:
     cdef Head head = request_head(exchange)
@@ -116,7 +98,7 @@ cdef void find_in_cookies(Exchange* exchange, const void* config, const TokenPla
         name = packed_name(config, places.cookie_names, i)
         nth = 0
         while find_field(&head, b"Cookie", 6, nth, &line):
-            if find_cookie(line, name, &value):
+            if find_cookie(line, name, True, &value):
                 note_token(found, value)
                 break
             nth += 1

@@ -13,11 +13,11 @@ from native.arguments cimport (
     arguments_find,
     arguments_parse,
 )
-from native.exchange_record cimport next_random
 from native.fields cimport FieldEdits, count_fields, find_field, same_text, text_of
 from native.headers cimport HeaderField
 from native.regex cimport regex_compile_anchored, regex_free, regex_group_number, regex_match
 from native.scratch cimport scratch_begin, scratch_take
+from native.uuid_text cimport UUID_TEXT, write_uuid
 
 cdef enum ValueKind:
     VALUE_NIL = 0
@@ -48,7 +48,6 @@ cdef enum:
     LONGEST_NUMBER = 63          # of a text that is read as a number
     LONGEST_GROUP_NAME = 63
     UNSET = 0xffffffff
-    UUID_LENGTH = 36
 
 
 include "template_values.pxi"

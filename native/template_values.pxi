@@ -185,20 +185,8 @@ cdef Value shared_text(TemplateRequest* request, Text name) noexcept nogil:
 
 
 cdef Value random_uuid(TemplateRequest* request) noexcept nogil:
-    """Version 4 (RFC 9562 §5.4)."""
-    cdef const char* digits = b"0123456789abcdef"
-    cdef uint64_t words[2]
-    cdef uint8_t* out = scratch_take(request.scratch, UUID_LENGTH)
-    cdef uint32_t digit = 0
-    cdef uint32_t i
+    cdef uint8_t* out = scratch_take(request.scratch, UUID_TEXT)
     if out == NULL:
         return value_of(VALUE_NIL)
-    words[0] = (next_random(request.random) & <uint64_t> 0xffffffffffff0fff) | 0x4000
-    words[1] = (next_random(request.random) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
-    for i in range(<uint32_t> UUID_LENGTH):
-        if i == 8 or i == 13 or i == 18 or i == 23:
-            out[i] = 45
-        else:
-            out[i] = <uint8_t> digits[(words[digit >> 4] >> (60 - 4 * (digit & 15))) & 15]
-            digit += 1
-    return text_value(text_of(out, UUID_LENGTH))
+    write_uuid(request.random, out)
+    return text_value(text_of(out, UUID_TEXT))
