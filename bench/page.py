@@ -5,16 +5,14 @@ It is also well-formed XML after the doctype, which keeps mistakes in the markup
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
-from pathlib import Path
 
-from bench.compare import BudgetChange, Change, Comparison, Verdict
+from bench.compare import BudgetChange, Change, Comparison
+from bench.markup import cell, column_head, number_cell, page, row_head, scrolling_table, verdict_cell
 from bench.plots import Bar, Group, bar_chart
 from bench.report import Lane, Report, Scenario
 from bench.runner import run_metrics
 from bench.tables import (
-    MARKS,
     budget_aim,
     budget_bound,
     budget_value,
@@ -30,8 +28,6 @@ from bench.tables import (
 
 PLOTTED = ("requests_per_cpu_second", "requests_per_second", "p50_ms", "p99_ms")
 MORE_IS_BETTER = {"requests_per_cpu_second", "requests_per_second"}
-
-STYLE = Path(__file__).with_name("page.css")
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -60,12 +56,7 @@ def comparison_page(comparison: Comparison) -> str:
         _facts_table(comparison.before, comparison.after),
         "</main>",
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f"<title>Sluicegate bench: comparison</title><style>{STYLE.read_text()}</style></head>\n"
-        f"<body>{chr(10).join(body)}</body></html>\n"
-    )
+    return page("Sluicegate bench: comparison", body)
 
 
 def _warnings(comparison: Comparison) -> str:
@@ -84,66 +75,35 @@ def _missing(comparison: Comparison) -> str:
     return f"<p>Only in one of the reports: {escape(', '.join(comparison.missing))}.</p>"
 
 
-def _scrolling(label: str, head: Iterable[str], rows: Iterable[str]) -> str:
-    """A table that scrolls by itself where it is too wide, with the keyboard too."""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label, quote=True)}"><table>'
-        f"<caption>{escape(label)}</caption><thead><tr>{''.join(head)}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _head(text: str, *, numeric: bool = False) -> str:
-    return f'<th scope="col" class="{"number" if numeric else "word"}">{escape(text)}</th>'
-
-
-def _row_head(text: str, further: str = "") -> str:
-    below = f" <small>{escape(further)}</small>" if further else ""
-    return f'<th scope="row">{escape(text)}{below}</th>'
-
-
-def _cell(text: str, name: str = "") -> str:
-    return f'<td class="{name}">{escape(text)}</td>' if name else f"<td>{escape(text)}</td>"
-
-
-def _number(text: str) -> str:
-    return _cell(text, "number")
-
-
-def _verdict(verdict: Verdict) -> str:
-    name = {Verdict.BETTER: "better", Verdict.WORSE: "worse"}.get(verdict, "quiet")
-    return _cell(MARKS[verdict][0], f"verdict {name}")
-
-
 def _changes_table(label: str, changes: list[Change], *, with_scenario: bool = True) -> str:
     if not changes:
         return "<p>The reports have none in common.</p>"
-    head = [_head("What")]
-    head += [_head(name, numeric=True) for name in ("Before", "After", "Change", "Noise")]
-    head.append(_head("Verdict"))
+    head = [column_head("What")]
+    head += [column_head(name, numeric=True) for name in ("Before", "After", "Change", "Noise")]
+    head.append(column_head("Verdict"))
     rows = []
     for change in changes:
         of = f"{change.scenario}, {heading(change.metric)}" if with_scenario else heading(change.metric)
         rows.append(
-            f"<tr>{_row_head(change.subject, of)}"
-            + _number(change_value(change, change.before))
-            + _number(change_value(change, change.after))
-            + _number(change_text(change))
-            + _number(noise_text(change))
-            + _verdict(change.verdict)
+            f"<tr>{row_head(change.subject, of)}"
+            + number_cell(change_value(change, change.before))
+            + number_cell(change_value(change, change.after))
+            + number_cell(change_text(change))
+            + number_cell(noise_text(change))
+            + verdict_cell(change.verdict)
             + "</tr>"
         )
-    return _scrolling(label, head, rows)
+    return scrolling_table(label, head, rows)
 
 
 def _budgets_table(budgets: list[BudgetChange]) -> str:
     head = [
-        _head("Budget"),
-        _head("Bound"),
-        _head("Aim", numeric=True),
-        _head("Before", numeric=True),
-        _head("After", numeric=True),
-        _head(""),
+        column_head("Budget"),
+        column_head("Bound"),
+        column_head("Aim", numeric=True),
+        column_head("Before", numeric=True),
+        column_head("After", numeric=True),
+        column_head(""),
     ]
     rows = []
     for change in budgets:
@@ -151,11 +111,11 @@ def _budgets_table(budgets: list[BudgetChange]) -> str:
         if after.kept is None:
             continue
         before = budget_value(change.before) if change.before else "–"
-        verdict = _cell(budget_word(after), "kept" if after.kept else "missed")
-        bound = _cell(budget_bound(after)) + _number(budget_aim(after))
-        numbers = _number(before) + _number(budget_value(after))
-        rows.append(f"<tr>{_row_head(after.name)}{bound}{numbers}{verdict}</tr>")
-    return _scrolling("Budgets", head, rows) if rows else "<p>No budget was measured.</p>"
+        verdict = cell(budget_word(after), "kept" if after.kept else "missed")
+        bound = cell(budget_bound(after)) + number_cell(budget_aim(after))
+        numbers = number_cell(before) + number_cell(budget_value(after))
+        rows.append(f"<tr>{row_head(after.name)}{bound}{numbers}{verdict}</tr>")
+    return scrolling_table("Budgets", head, rows) if rows else "<p>No budget was measured.</p>"
 
 
 def _scenario(comparison: Comparison, after: Scenario) -> str:
@@ -201,7 +161,9 @@ def _bar(style: str, lane: Lane, metric: str) -> Bar | None:
 
 def _facts_table(before: Report, after: Report) -> str:
     rows = [
-        f"<tr>{_row_head(name)}{_cell(old)}{_cell(new)}</tr>"
+        f"<tr>{row_head(name)}{cell(old)}{cell(new)}</tr>"
         for (name, old), (_, new) in zip(facts(before), facts(after), strict=True)
     ]
-    return _scrolling("Origin of both reports", [_head(""), _head("First"), _head("Second")], rows)
+    return scrolling_table(
+        "Origin of both reports", [column_head(""), column_head("First"), column_head("Second")], rows
+    )

@@ -295,7 +295,7 @@ def tune(invocation: Invocation, **options: Any) -> None:
     """Say what to change about this machine, its kernel and the settings: from what to what, and why.
 
     --apply writes files of its own (/etc/gateway/gateway.env, /etc/sysctl.d/90-sluicegate.conf, a drop-in for
-    systemd, open files in /etc/security/limits.d) and sets the kernel's values; nobody else's file is touched.
+    systemd, open files in /etc/security/limits.d) and sets the kernel's values; no file of others is touched.
     """
     from gateway.cli import tuning
 
