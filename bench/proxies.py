@@ -38,6 +38,7 @@ class Place:
     routes: int  # 1: one route for everything; more: see bench.declarative
     backend_cpus: Sequence[int] = ()
     setup: str = ""  # of bench.plugin_setups; empty: no plugins (and a peer without its cache)
+    settings: Sequence[tuple[str, str]] = ()  # of the gateway, stronger than those of the bench
     wrapper: Sequence[str] = ()  # a command that runs the gateway, such as valgrind
     start_seconds: float = 60.0
 
@@ -290,6 +291,7 @@ class Gateway(Proxy):
             "GATEWAY_PROXY_ACCESS_LOG": "off",
             "GATEWAY_KEEPALIVE_TIMEOUT": "3600",
             **({"GATEWAY_PLUGIN_PATH": str(self.plugin_directory)} if place.setup else {}),
+            **{f"GATEWAY_{name.upper()}": value for name, value in place.settings},
         }
 
     def ready(self) -> bool:

@@ -33,7 +33,7 @@ from bench.report import FORMAT, Lane, LoadResult, Pinning, Ratio, Report, Run, 
 from bench.scenarios import RELOAD_EVERY_MS, LaneSpec, RatioSpec, ScenarioSpec
 from bench.spread import summarize
 
-TargetFiles = dict[tuple[int, int] | None, Path]
+TargetFiles = dict[tuple[int, int, int] | None, Path]
 """what requests are spread over, by LaneSpec.targets"""
 
 WARM_UP_SECONDS = 1
@@ -56,6 +56,7 @@ class Options:
     load_threads: int
     quick: bool
     reload_every_ms: int = RELOAD_EVERY_MS
+    keep_rounds: bool = False  # of an interrupted scenario the rounds that were finished are kept
     command_line: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -180,18 +181,34 @@ class Runner:
                     instance.idle = IdleConnections(instance.port, lane.idle_connections, lane.load.path)
                     stack.callback(instance.idle.close)
             runs: dict[str, list[Run]] = {lane.name: [] for lane in lanes}
-            for number in range(1, self.options.rounds + 1):
-                # Every other round goes backwards, so that a steady drift favours nobody.
-                for lane in lanes if number % 2 else reversed(lanes):
-                    self.progress(scenario, number, lane.name)
-                    instance = instances[lane.instance]
-                    runs[lane.name].append(
-                        self._run_lane(number, lane, instance, fleet, directory, target_files)
-                    )
-            self._check(scenario, lanes, runs)
-            finished = [
-                _lane_result(lane, instances[lane.instance], runs[lane.name], self.options) for lane in lanes
-            ]
+            try:
+                for number in range(1, self.options.rounds + 1):
+                    # Every other round goes backwards, so that a steady drift favours nobody.
+                    for lane in lanes if number % 2 else reversed(lanes):
+                        self.progress(scenario, number, lane.name)
+                        instance = instances[lane.instance]
+                        runs[lane.name].append(
+                            self._run_lane(number, lane, instance, fleet, directory, target_files)
+                        )
+            except KeyboardInterrupt:
+                whole = min(map(len, runs.values()))
+                if self.options.keep_rounds and whole:
+                    kept = {name: found[:whole] for name, found in runs.items()}
+                    self.finished.append(self._result(scenario, lanes, instances, kept))
+                raise
+            return self._result(scenario, lanes, instances, runs)
+
+    def _result(
+        self,
+        scenario: ScenarioSpec,
+        lanes: list[LaneSpec],
+        instances: dict[Hashable, Instance],
+        runs: dict[str, list[Run]],
+    ) -> Scenario:
+        self._check(scenario, lanes, runs)
+        finished = [
+            _lane_result(lane, instances[lane.instance], runs[lane.name], self.options) for lane in lanes
+        ]
         return Scenario(
             name=scenario.name,
             title=scenario.title,
@@ -222,6 +239,7 @@ class Runner:
                 routes=lane.routes,
                 setup=lane.setup,
                 backend_cpus=pinning.backend,
+                settings=lane.settings,
             )
             proxy = PROXIES[lane.proxy](place)
             instance = instances[lane.instance] = Instance(proxy.port, proxy, backend)
@@ -265,7 +283,7 @@ class Runner:
         options = self.options
         if options.warm_up_seconds:
             self._drive(fleet, lane, instance, directory, target_files, seconds=options.warm_up_seconds)
-        if lane.cached:
+        if lane.cached and not lane.popular:
             ensure_hits(lane.name, instance.port, lane.load)
         extra: dict[str, float] = {}
         reloads = Reloads(lane, instance, options.reload_every_ms)
@@ -296,7 +314,7 @@ class Runner:
             extra.update(reloads.extra())
         if lane.cached:
             asked = requests_between(asked_before, requests_at(instance.backend))
-            extra.update({} if asked is None else {"backend_requests": float(asked)})
+            extra.update({} if asked is None else _cache_extra(lane, asked, result))
         used = _difference(tree_before, tree_after)
         used_by_workers = _difference(workers_before, workers_after)
         rss, pss = instance.worker_memory()
@@ -308,7 +326,7 @@ class Runner:
             worker_cpu_seconds=used_by_workers,
             requests_per_cpu_second=result.requests / used if used else None,
             requests_per_worker_cpu_second=result.requests / used_by_workers if used_by_workers else None,
-            cpu_share=used / elapsed / options.workers if used is not None else None,
+            cpu_share=used / elapsed / (len(workers) if lane.settings else options.workers) if used is not None else None,
             foreign_cpu_share=foreign_share,
             worker_rss_bytes=rss,
             worker_pss_bytes=pss,
@@ -419,13 +437,24 @@ def _difference(before: float | None, after: float | None) -> float | None:
 def _write_targets(lanes: list[LaneSpec], directory: Path) -> TargetFiles:
     """A file with the addresses for every number of routes above one, and of keys."""
     files: TargetFiles = {}
-    for targets in {lane.targets for lane in lanes} - {None}:
-        assert targets is not None
-        routes, keys = targets
-        found = keyed_targets(keys, declarative.HOST) if keys else declarative.targets(routes)
-        files[targets] = directory / f"targets-{routes}-{keys}.txt"
+    for lane in {lane.targets: lane for lane in lanes if lane.targets}.values():
+        assert lane.targets is not None
+        routes, keys, popular = lane.targets
+        if popular:
+            found = popular_targets(popular, lane.load.path)
+        else:
+            found = keyed_targets(keys, declarative.HOST) if keys else declarative.targets(routes)
+        targets = lane.targets
+        files[targets] = directory / f"targets-{routes}-{keys}-{popular}.txt"
         files[targets].write_text("\n".join(found) + "\n")
     return files
+
+
+def _cache_extra(lane: LaneSpec, asked: int, result: LoadResult) -> dict[str, float]:
+    """What reached the backend; where misses are meant to be, as a share of hits."""
+    if not lane.popular:
+        return {"backend_requests": float(asked)}
+    return {"hit_rate": max(0.0, 1 - asked / result.requests) if result.requests else 0.0}
 
 
 def _idle_extra(instance: Instance, count: int) -> dict[str, float]:
@@ -477,6 +506,9 @@ def _lane_result(lane: LaneSpec, instance: Instance, runs: list[Run], options: O
         "routes": lane.routes,
         "idle_connections": lane.idle_connections,
     }
+    if lane.popular:
+        parameters["addresses"] = lane.popular
+    parameters |= {f"GATEWAY_{name.upper()}": value for name, value in lane.settings}
     if lane.reload:
         parameters |= {"reload": lane.reload, "reload_every_ms": options.reload_every_ms}
     return Lane(

@@ -33,11 +33,13 @@ class LaneSpec:
     reload: Literal["admin", "signal"] | None = None  # every RELOAD_EVERY_MS during the run
     setup: str = ""  # of plugin_setups; empty: no plugins (and a peer without its cache)
     keys: int = 0  # requests go round the API keys of so many consumers
+    popular: int = 0  # requests go to so many addresses, some much more often than others (Zipf's law)
+    settings: tuple[tuple[str, str], ...] = ()  # of the gateway, beside those that the bench sets
 
     @property
     def instance(self) -> Hashable:
         """Lanes with the same instance share one running proxy."""
-        return (self.proxy, self.routes, self.idle_connections, self.reload, self.setup)
+        return (self.proxy, self.routes, self.idle_connections, self.reload, self.setup, self.settings)
 
     @property
     def cached(self) -> bool:
@@ -45,9 +47,10 @@ class LaneSpec:
         return bool(self.setup) and SETUPS[self.setup].cached
 
     @property
-    def targets(self) -> tuple[int, int] | None:
-        """(routes, keys) that requests are spread over; None: all are the same."""
-        return (self.routes, self.keys) if self.routes > 1 or self.keys else None
+    def targets(self) -> tuple[int, int, int] | None:
+        """(routes, keys, popular addresses) that requests are spread over; None: all are the same."""
+        spread = self.routes > 1 or self.keys or self.popular
+        return (self.routes, self.keys, self.popular) if spread else None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@
         --headless --users 50 --spawn-rate 50 --run-time 60s --html story.html
 
 locust is written in Python and makes a few thousand requests a second and core: it shows what clients see;
-what the gateway can do is what wrk shows. Requests, their order and their shares are the same. `--rate` says how
-many a second there will be: the slower they come, the longer responses are kept; the hit rate is the same.
+what the gateway can do is what wrk shows. Requests, their order and their shares are the same. `--rate` says
+how many a second there will be: the slower they come, the longer responses are kept, for the same hit rate.
 """
 
 from __future__ import annotations

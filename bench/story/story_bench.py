@@ -59,7 +59,7 @@ class StoryOptions:
 
     @property
     def warm_up_seconds(self) -> float:
-        return 1 if self.quick else WARM_UP_SECONDS
+        return 0 if self.quick else WARM_UP_SECONDS
 
 
 class StoryBench:
@@ -191,12 +191,14 @@ class StoryBench:
         """
         seconds = self.options.warm_up_seconds
         if not lane.endswith("-half"):
-            self._drive(lane, seconds, 0.0)
+            if seconds:
+                self._drive(lane, seconds, 0.0)
             return 0.0
         turn_ms = self.options.connections / self.options.half_rate * 1000
         if lane not in self.pauses:
             self._adjust_pause(lane, turn_ms, turn_ms * 0.8, PACING_SECONDS)
-        self._adjust_pause(lane, turn_ms, self.pauses[lane], seconds)
+        if seconds:
+            self._adjust_pause(lane, turn_ms, self.pauses[lane], seconds)
         return self.pauses[lane]
 
     def _adjust_pause(self, lane: LaneName, turn_ms: float, pause_ms: float, seconds: float) -> None:
@@ -288,7 +290,7 @@ def _notes(runs: list[StoryRun]) -> list[str]:
 def serve(workers: int, rate: int, told: Callable[[str], None]) -> None:
     """Start backends and gateway for another driver, such as locust, and keep them until interrupted.
 
-    It will make about `rate` requests a second: responses are kept so long that the hit rate is the planned one.
+    It will make about `rate` requests a second: responses are kept as long as the planned hit rate needs.
     """
     cache_seconds = max(1, round(traffic.CACHE_SECONDS * traffic.PLANNED_RATE / rate))
     with ExitStack() as stack:

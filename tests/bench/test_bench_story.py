@@ -6,6 +6,9 @@ import json
 import random
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.load import parse_result
+from bench.machine import PROJECT
+from bench.processes import is_listening
 from bench.report import Errors, Git, Machine, ReportError
 from bench.story import configuration, traffic, zipf
 from bench.story.servers import parse_hits
@@ -254,6 +259,58 @@ def test_another_file_is_no_story(tmp_path: Path) -> None:
         with pytest.raises(ReportError):
             read_story_report(path)
     assert not is_story_report(path)
+
+
+@needs_wrk_and_nginx
+def test_a_small_story(tmp_path: Path) -> None:
+    output = tmp_path / "story.json"
+    arguments = ["story", "--quick", "--connections", "8", "--half-rate", "1000", "--output", str(output)]
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0, ran.output
+    report = read_story_report(output)
+    assert {run.lane for run in report.runs} == set(LANES)
+    assert "Hit" in report.cache_statuses
+    assert "Miss" in report.cache_statuses
+    for run in report.runs:
+        assert run.load.requests > 0
+        assert run.load.errors.total == 0
+        assert run.cpu_seconds.backends > 0
+        if run.lane.startswith("direct"):
+            assert run.backend_requests >= run.load.requests
+        else:
+            assert run.hit_rate is not None
+            assert 0 < run.hit_rate < 1
+            assert run.cache_hits
+            assert run.backend_requests < run.load.requests
+    assert "gateway" in report.versions
+
+
+@needs_wrk_and_nginx
+def test_locust_sends_the_same(tmp_path: Path) -> None:
+    """Against what `--serve` starts; that is gone when it has been told to end."""
+    command = [sys.executable, "-m", "bench", "story", "--serve", "--workers", "1"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout is not None
+        try:
+            told = {}
+            for line in serving.stdout:
+                name, _, value = line.partition(": ")
+                told[name] = value.strip()
+                if line.startswith("locust"):
+                    break
+            page = tmp_path / "story.html"
+            locust = [sys.executable, "-m", "locust", "-f", "bench/story/locustfile.py", "--headless"]
+            locust += ["--host", told["proxy"], "--users", "3", "--spawn-rate", "3", "--run-time", "1s"]
+            locust += ["--html", str(page), "--only-summary", "--stop-timeout", "5"]
+            ran = subprocess.run(locust, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+        finally:
+            serving.send_signal(signal.SIGINT)
+            serving.wait(30)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "/catalogue/v1" in page.read_text()
+    assert "X-Cache-Status: " in ran.stdout
+    for address in told["backends"].split():
+        assert not is_listening(int(address.rpartition(":")[2]))
 
 
 def test_output_of_wrk() -> None:
