@@ -78,8 +78,8 @@ class CacheView:
     def mark(self, kind: int, text: bytes) -> None:
         """Void all entries whose request began before now and that carry this mark, however many."""
     def remove(self, key: str) -> bool:
-        """Remove an entry, and keep a response from being stored whose request is under way. Whether there was
-        one that could have been found."""
+        """Remove an entry, and keep a response from being stored whose request is under way. Whether there
+        was one that could have been found."""
     def remove_matching(self, predicate: Callable[[StoredHead], bool]) -> int:
         """Remove all entries that a function chooses, and keep all responses from being stored whose requests
         are under way. How many; entries that were void count, those that were over do not."""
@@ -88,8 +88,8 @@ class CacheView:
     def purge_all(self) -> int:
         """Void everything, also what is under way. How many entries there were."""
     def statistics(self) -> dict[str, int]:
-        """entries; bytes: of memory in use; size: bytes that entries can have; shards; longest; evictions: entries
-        that went for want of room; emptied: shards emptied because a process died while writing; skipped:
+        """entries; bytes: of memory in use; size: bytes that entries can have; shards; longest; evictions:
+        entries that went for want of room; emptied: shards emptied because a process died while writing; skipped:
         responses not stored for want of room or because of others; purged: responses not stored because of a
         purge meanwhile."""
 
