@@ -10,6 +10,9 @@ from pathlib import Path
 
 LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 
+NOTICE = 25
+"""what an operator wants to see of normal operation; Python's logging has no level for it"""
+
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 """what would begin another line, or give orders to a terminal; clients choose the paths in the log"""
 

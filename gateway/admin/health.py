@@ -1,8 +1,4 @@
-"""The health of upstreams: GET /upstreams/{u}/health, and marks that somebody sets by hand.
-
-Probing targets and counting their failures is not done yet: a target of an upstream with health checks is
-healthy until it is marked otherwise.
-"""
+"""The health of upstreams: GET /upstreams/{u}/health, and targets that are made healthy or not by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +40,7 @@ class Health(UpstreamHealth):
     """What the Admin API shows of an upstream."""
 
     def __init__(self, plane: ControlPlane, upstream: Upstream) -> None:
-        super().__init__(upstream, plane.target_health.marks, plane.resolutions())
+        super().__init__(upstream, plane.health, plane.resolutions())
 
     def host_fields(self, target: Target) -> dict[str, Any]:
         """The members that a target has in both forms of the answer, but its addresses."""
@@ -114,13 +110,12 @@ async def mark_target(plane: ControlPlane, request: Request, *, healthy: bool) -
         return message_response(400, f"no healthchecker found for {upstream.name}")
     known = [address_of(one.ip, one.port) for one in Health(plane, upstream).addresses(target)]
     text = request.path_params.get("address")
-    if text is not None:
-        known = [address for address in known if address == parsed_address(text)]
-        if not known:
-            raise NotThere
+    address = None if text is None else parsed_address(text)
+    if text is not None and address not in known:
+        raise NotThere
     if not known:
         return message_response(400, f"the addresses of {target.target} are not known")
-    await plane.mark_target(target.id, known, healthy=healthy)
+    await plane.health_marks.mark(upstream, target, None if address is None else (address,), healthy=healthy)
     return Response(status_code=204)
 
 

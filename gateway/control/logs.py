@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from gateway.logs import ErrorLog
+from gateway.logs import NOTICE, ErrorLog
 
-# Python has no level for what an operator wants to see of normal operation.
-NOTICE = 25
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,

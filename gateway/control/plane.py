@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,9 +13,9 @@ from typing import Any
 
 from gateway.admin.audit import observed
 from gateway.cluster import events_of
+from gateway.health import HealthMarks, Prober
 from gateway.settings import Settings
 from gateway.snapshot import Resolution
-from gateway.snapshot.target_health import Address
 from gateway.store import EMPTY_HASH, Configuration, EntityJson, LoadMemory
 from gateway.store.errors import StoreUnavailable
 from gateway.store.interface import GivenSecrets, Operation, Store
@@ -23,6 +23,7 @@ from gateway.store.operations import remove_expired
 from gateway.store.read_only import ReadOnlyStore
 from gateway.store.source import DeclarativeSource
 from gateway.store.writable_file import WritableFileStore
+from gateway.stored_responses import StoredResponses
 from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
@@ -66,11 +67,15 @@ class ControlPlane:
         self.entity_json = EntityJson()
         self.loading = False
         self.stopping = False
-        self.target_health = publisher.target_health
+        self.health = publisher.slots
         self.events = events_of(settings, node_id)
+        self.stored_responses = StoredResponses(shared, self.events, settings)
         self._slots = slots
         self._remembered = remembered
         self._publication = Publication(settings, publisher, slots, lambda: store.configuration)
+        self.health_marks = HealthMarks(self.health, self.events, self.fresh, self.resolutions)
+        self._prober = Prober(self.health)
+        publisher.on_peers = self._prober.update
         self._transactions = Transactions(store, self._committed)
         self._known = store.configuration
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,6 +96,7 @@ class ControlPlane:
     def start(self) -> None:
         """Begin to publish what is written, here and on other nodes, and to follow the addresses of names."""
         self._publication.start()
+        self._prober.start()
         loop = asyncio.get_running_loop()
 
         def look() -> None:
@@ -98,6 +104,7 @@ class ControlPlane:
 
         self.store.follow(look)
         self.events.start()
+        self.stored_responses.follow(self.configuration)
         if not isinstance(self.store, ReadOnlyStore):
             self._spawn(self._remove_expired())
 
@@ -108,6 +115,8 @@ class ControlPlane:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.events.close()
+        await self.stored_responses.close()
+        await self._prober.close()
         await self._publication.close()
         await self._transactions.close()
 
@@ -194,11 +203,6 @@ class ControlPlane:
                 await self._transactions.run(partial(self.store.replace, before))
             raise
 
-    async def mark_target(self, target_id: str, addresses: Iterable[Address], *, healthy: bool) -> None:
-        """Take addresses of a target out of the rotation, or back into it; returns when workers know."""
-        if self.target_health.mark(target_id, addresses, healthy=healthy):
-            await self._publication.publish_peers()
-
     async def set_log_level(self, level: str) -> None:
         """Have this process and the workers log at and above another level, until settings are read again."""
         settings = replace(self.settings, log_level=level)
@@ -260,7 +264,7 @@ class ControlPlane:
     def _committed(self) -> None:
         if self.store.configuration is not self._known:
             self._known = self.store.configuration
-            self.target_health.keep_only(self._known.of("targets"))
+            self.stored_responses.follow(self._known)
             self._publication.request()
 
     # --- what others ask ----------------------------------------------------------------------------
@@ -292,5 +296,5 @@ class ControlPlane:
             resolutions=self._publication.resolutions(),
             node_id=self.node_id,
             datastore_reachable=self.store.is_reachable,
-            marks=self.target_health.marks,
+            health=self.health,
         )

@@ -14,7 +14,7 @@ from gateway.admin.app import admin_app
 from gateway.admin.audit import AuditLog
 from gateway.admin.browsers import bound_to
 from gateway.listening import ListenError
-from gateway.logs import reopen_log
+from gateway.logs import NOTICE, reopen_log
 from gateway.pdk.live import LivePlugins
 from gateway.pdk.sources import SourceDirectory
 from gateway.run_directory import RunDirectory, read_json, write_json
@@ -28,7 +28,7 @@ from gateway.store.stores import make_store
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState
 
-from .logs import NOTICE, ErrorLogHandler, configure_logging, set_level
+from .logs import ErrorLogHandler, configure_logging, set_level
 from .plane import ControlPlane
 from .publication import FIRST_RESOLUTION
 from .publisher import Publisher
@@ -125,7 +125,6 @@ class ControlProcess:
             self._forget_earlier_master()
         else:
             self._slots.restore()
-            self._publisher.target_health.restore()
         plane = ControlPlane(
             self._settings,
             self._shared,
@@ -171,7 +170,6 @@ class ControlProcess:
         nothing.
         """
         self._slots.forget()
-        self._publisher.target_health.forget()
         self._remembered.forget()
         self._directory.node_id.unlink(missing_ok=True)
         self._directory.cluster_position.unlink(missing_ok=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from gateway.dns import Resolver, ResolverOptions
 from gateway.garbage import set_aside
+from gateway.logs import NOTICE
 from gateway.settings import Settings
 from gateway.snapshot import Resolution, host_names
 from gateway.store import Configuration
 from gateway.telemetry.metric_slots import MetricSlots
 
 from .differences import EVERY_KIND, SnapshotKinds
-from .logs import NOTICE
 from .publisher import Publisher
 
 log = logging.getLogger(__name__)
@@ -126,12 +126,6 @@ class Publication:
             summary(configuration),
         )
         return acknowledged
-
-    async def publish_peers(self) -> bool:
-        """Publish the peers again, for what has changed besides their addresses. True and False as above."""
-        async with self._changing:
-            self._addresses_changed.clear()
-            return await self._publisher.publish_peers(self._resolver.resolutions())
 
     async def _publish(
         self, configuration: Configuration, kinds: SnapshotKinds, settings: Settings | None, within: float

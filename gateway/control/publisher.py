@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.health.slots import HealthSlots
 from gateway.run_directory import RunDirectory, SnapshotKind
 from gateway.settings import Settings
 from gateway.snapshot import ConfigurationCompiler, IdentitiesCompiler, PeersCompiler, Resolution
 from gateway.snapshot.files import remove_older, write_atomically
-from gateway.snapshot.target_health import TargetHealth
 from gateway.store import Configuration
 from native.shm import SharedState, WorkerState
 
@@ -54,8 +54,10 @@ class Publisher:
         self._prefix = prefix
         self._directory = RunDirectory(prefix)
         self._configurations = ConfigurationCompiler()
-        self.target_health = TargetHealth(prefix / "control" / "target-health.json")
-        self._peers = PeersCompiler()
+        self.slots = HealthSlots(shared)
+        self.on_peers: Callable[[Configuration, Mapping[str, Resolution]], None] = lambda *_: None
+        """called, in the event loop, when the peers of a configuration have been written"""
+        self._peers = PeersCompiler(self.slots)
         self._identities = IdentitiesCompiler()
         self._previous: Configuration | None = None
         """the one before the current one, while some worker may serve it"""
@@ -97,6 +99,7 @@ class Publisher:
         earlier = self._current if "configuration" in kinds else self._previous
         await asyncio.to_thread(self._write, found, kinds, earlier)
         self._previous, self._current = earlier, configuration
+        self.on_peers(configuration, resolutions)
         return await self._announce(kinds, configuration.hash)
 
     async def publish_peers(self, resolutions: Mapping[str, Resolution]) -> bool:
@@ -111,6 +114,7 @@ class Publisher:
             number,
             lambda: self._peers.compile(for_peers, resolutions, number=number),
         )
+        self.on_peers(self._current, resolutions)
         return await self._announce(frozenset(("peers",)), None)
 
     # --- writing ------------------------------------------------------------------------------------

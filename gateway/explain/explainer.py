@@ -249,7 +249,7 @@ class Explanation:
 
     def _targets(self) -> Targets:
         plane = self._plane
-        return Targets(self._files.peers, self._configuration, plane.target_health.marks, plane.resolutions())
+        return Targets(self._files.peers, self._configuration, plane.health, plane.resolutions())
 
     # --- the routes that were not taken ---------------------------------------------------------------
 

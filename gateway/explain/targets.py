@@ -11,13 +11,15 @@ from gateway.entities.services import Service
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot.peers import service_peer_key, upstream_names
-from gateway.snapshot.upstream_health import UpstreamHealth
+from gateway.snapshot.slots import upstream_group
+from gateway.snapshot.target_health import is_checked, serves
+from gateway.snapshot.upstream_health import AVAILABLE, UpstreamHealth
 from gateway.store import Configuration
 from native.snapshot import PeerSetState, find_peer_set
 
 if TYPE_CHECKING:
     from gateway.snapshot import Resolution
-    from gateway.snapshot.target_health import Marks
+    from gateway.snapshot.upstream_health import KnownHealth
 
 STATES = {
     PeerSetState.PEERS_READY: "ready",
@@ -45,13 +47,13 @@ class Targets:
         self,
         peers: bytes,
         configuration: Configuration,
-        marks: Marks,
+        known: KnownHealth,
         resolutions: Mapping[str, Resolution],
     ) -> None:
         """`peers`: the content of the snapshot file."""
         self._peers = peers
         self._configuration = configuration
-        self._marks = marks
+        self._known = known
         self._resolutions = resolutions
 
     def explain(self, service: Service) -> tuple[dict[str, Any], tuple[int, str] | None]:
@@ -64,7 +66,7 @@ class Targets:
             shown["left_out"] = self._left_out(service.host)
         if found is None:
             return {**shown, "state": "not published yet", "peers": [], "picked": None}, NAME_FAILED
-        peers = shown_peers(found)
+        peers = shown_peers(self._available(service.host, found) if is_upstream else found)
         state = PeerSetState(found["state"])
         if state == PeerSetState.PEERS_READY and not peers:
             return {
@@ -80,10 +82,32 @@ class Targets:
             "picked": peers[0]["address"] if len(peers) == 1 else None,
         }, ANSWERS.get(state)
 
+    def _available(self, name: str, found: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A set without the peers that are not healthy; without any when too few are."""
+        upstream = cast("Upstream", self._configuration.find_unique("upstreams", "name", name))
+        if not is_checked(upstream):
+            return found
+        group = upstream_group(upstream.id)
+        healthy = {
+            number
+            for number, peer in enumerate(found["peers"])
+            if self._known.health(group, peer["name"], str(ip_address(peer["address"])), peer["port"])
+            in AVAILABLE
+        }
+        weights = [peer["weight"] for peer in found["peers"]]
+        if not serves(upstream, sum(weights[number] for number in healthy), sum(weights)):
+            healthy = set()
+        kept = sorted(healthy)
+        return {
+            **found,
+            "peers": [found["peers"][number] for number in kept],
+            "wheel": [kept.index(number) for number in found["wheel"] if number in healthy],
+        }
+
     def _left_out(self, name: str) -> list[dict[str, Any]]:
         """The targets, and addresses of targets, that get no requests."""
         upstream = cast("Upstream", self._configuration.find_unique("upstreams", "name", name))
-        health = UpstreamHealth(upstream, self._marks, self._resolutions)
+        health = UpstreamHealth(upstream, self._known, self._resolutions)
         found: list[dict[str, Any]] = []
         for target in cast("list[Target]", self._configuration.children("targets", "upstreams", upstream.id)):
             addresses = health.addresses(target)
@@ -96,7 +120,7 @@ class Targets:
                     {
                         "target": target.target,
                         "address": address_text(one.ip, one.port),
-                        "reason": "marked unhealthy",
+                        "reason": "unhealthy",
                     }
                     for one in addresses
                     if not health.is_healthy(target, one)

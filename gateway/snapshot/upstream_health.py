@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot.peers import TargetAddress, target_addresses, target_resolution
 from gateway.snapshot.resolution import Resolution
-from gateway.snapshot.target_health import Marks, address_of, is_checked
+from gateway.snapshot.slots import upstream_group
+from gateway.snapshot.target_health import is_checked
+from native.target_state import TargetFacts, TargetHealth
+
+AVAILABLE = (TargetHealth.TARGET_HEALTHY, TargetHealth.TARGET_MOSTLY_HEALTHY)
+
+
+class KnownHealth(Protocol):
+    """What the node knows of addresses: gateway.health.HealthSlots."""
+
+    def health(self, group_key: str, name: str, ip: str, port: int) -> TargetHealth:
+        """The health of an address of a target; one that nothing is known of is healthy."""
+        ...
+
+    def facts(self, group_key: str, name: str, ip: str, port: int) -> TargetFacts | None:
+        """Everything that is counted of an address, if anything is."""
+        ...
+
+
+class NothingKnown:
+    """For whoever looks at upstreams without running workers."""
+
+    def health(self, group_key: str, name: str, ip: str, port: int) -> TargetHealth:
+        """Healthy."""
+        return TargetHealth.TARGET_HEALTHY
+
+    def facts(self, group_key: str, name: str, ip: str, port: int) -> TargetFacts | None:
+        """None."""
+        return None
 
 
 class UpstreamHealth:
     """What is known of an upstream now."""
 
-    def __init__(self, upstream: Upstream, marks: Marks, resolutions: Mapping[str, Resolution]) -> None:
+    def __init__(self, upstream: Upstream, known: KnownHealth, resolutions: Mapping[str, Resolution]) -> None:
         self.upstream = upstream
         self.is_checked = is_checked(upstream)
-        self._marks = marks
+        self._known = known
         self._resolutions = resolutions
+        self._group = upstream_group(upstream.id)
 
     def resolution(self, target: Target) -> Resolution:
         """What is known of a target's host."""
@@ -32,7 +62,11 @@ class UpstreamHealth:
         """Whether requests go to an address."""
         if not self.is_checked:
             return True
-        return address_of(address.ip, address.port) not in self._marks.get(target.id, ())
+        return self._known.health(self._group, target.target, address.ip, address.port) in AVAILABLE
+
+    def facts(self, target: Target, address: TargetAddress) -> TargetFacts | None:
+        """Everything that is counted of an address, if anything is."""
+        return self._known.facts(self._group, target.target, address.ip, address.port)
 
     def word(self, healthy: bool) -> str:
         """Kong's word."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway import KONG_VERSION, __version__
 from gateway.snapshot import Resolution
-from gateway.snapshot.target_health import Marks
+from gateway.snapshot.upstream_health import KnownHealth, NothingKnown
 from gateway.store import Configuration
 from native.limiter import LimitTable
 from native.shm import SharedState, WorkerState
@@ -40,8 +40,8 @@ class Scrape:
     resolutions: Mapping[str, Resolution]
     node_id: str
     datastore_reachable: bool = True  # with a declarative file the store is memory
-    marks: Marks = field(default_factory=dict)
-    """addresses of targets that are unhealthy"""
+    health: KnownHealth = field(default_factory=NothingKnown)
+    """of the addresses of targets"""
 
 
 def metrics_page(scrape: Scrape) -> bytes:

@@ -22,7 +22,7 @@ def add_upstreams(page: Exposition, scrape: Scrape) -> None:
     """Every address of every target in each of the four states: 1 for the one it is in."""
     for upstream in scrape.configuration.of("upstreams").values():
         assert isinstance(upstream, Upstream)
-        health = UpstreamHealth(upstream, scrape.marks, scrape.resolutions)
+        health = UpstreamHealth(upstream, scrape.health, scrape.resolutions)
         targets = scrape.configuration.children("targets", "upstreams", upstream.id)
         for target in cast("list[Target]", targets):
             addresses = health.addresses(target)

@@ -1,4 +1,4 @@
-"""Health, open requests and latency of addresses in shared memory, against Kong's rules written down plainly."""
+"""Health, open requests and latency of addresses in shared memory, against Kong's rules written plainly."""
 
 from __future__ import annotations
 

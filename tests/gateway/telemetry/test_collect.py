@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from gateway import KONG_VERSION
+from gateway.health import HealthSlots
 from gateway.snapshot import Resolution, ResolutionState
+from gateway.snapshot.slots import upstream_group
 from gateway.store import load_declarative_document
 from gateway.telemetry.collect import Scrape, metrics_page
 from gateway.telemetry.metric_slots import MetricSlots
@@ -43,7 +45,7 @@ class Page:
         self.shared = SharedState.create(4)
         self.workers = Workers()
         self.slots = MetricSlots(tmp_path / "slots.json", 10, self.workers)
-        self.marks: dict[str, frozenset[tuple[str, int]]] = {}
+        self.health = HealthSlots(self.shared)
         self.configure()
 
     def configure(self, **more: Any) -> None:
@@ -57,7 +59,7 @@ class Page:
 
     def families(self) -> dict[str, Family]:
         resolutions = {"a.test": Resolution(ResolutionState.NOT_FOUND, ())}
-        scrape = Scrape(self.shared, self.slots, self.configuration, resolutions, NODE, marks=self.marks)
+        scrape = Scrape(self.shared, self.slots, self.configuration, resolutions, NODE, health=self.health)
         return parse(metrics_page(scrape))
 
     def count(self, route: str, requests: int, **more: Any) -> None:
@@ -318,11 +320,10 @@ def test_health_of_targets(page: Page) -> None:
     page.configure(upstreams=UPSTREAMS)
     assert "kong_upstream_target_health" not in page.families()
     page.configure(upstreams=UPSTREAMS, plugins=[prometheus(upstream_health_metrics=True)])
-    page.marks = {
-        target.id: frozenset({("127.0.0.1", 80)})
-        for target in page.configuration.of("targets").values()
-        if getattr(target, "target", "") == "127.0.0.1:80"
-    }
+    for upstream in page.configuration.of("upstreams").values():
+        group = upstream_group(upstream.id)
+        page.health.group(group)
+        page.health.mark(group, "127.0.0.1:80", "127.0.0.1", 80, healthy=False)
     family = page.families()["kong_upstream_target_health"]
     states = {
         (found["upstream"], found["target"], found["address"]): found["state"]

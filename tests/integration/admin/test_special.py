@@ -153,7 +153,7 @@ def is_there(gateway: Gateway) -> bool:
         return False
 
 
-def test_a_mark_goes_with_its_target(
+def test_a_mark_stays_for_a_while_when_its_target_goes(
     gateway: Gateway, upstream: dict[str, str], servers: tuple[Upstream, Upstream]
 ) -> None:
     path = f"/upstreams/balanced/targets/{upstream['one']}"
@@ -161,6 +161,8 @@ def test_a_mark_goes_with_its_target(
     assert call(gateway, "DELETE", path)[0] == 204
     again = {"target": f"127.0.0.1:{servers[0].port}", "id": upstream["one"]}
     assert call(gateway, "POST", "/upstreams/balanced/targets", again)[0] == 201
+    assert answers(gateway) == {(200, b"two")}
+    assert call(gateway, "PUT", f"{path}/healthy")[0] == 204
     assert answers(gateway) == BOTH
 
 
