@@ -89,9 +89,9 @@ class CacheView:
         """Void everything, also what is under way. How many entries there were."""
     def statistics(self) -> dict[str, int]:
         """entries; bytes: of memory in use; size: bytes that entries can have; shards; longest; evictions:
-        entries that went for want of room; emptied: shards emptied because a process died while writing; skipped:
-        responses not stored for want of room or because of others; purged: responses not stored because of a
-        purge meanwhile."""
+        entries that went for want of room; emptied: shards emptied because a process died while writing;
+        skipped: responses not stored for want of room or because of others; purged: responses not stored because
+        of a purge meanwhile."""
 
 # For tests and figures.
 class HalfEntry:
