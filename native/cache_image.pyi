@@ -29,6 +29,7 @@ class ReadImage(TypedDict):
     body: bytes
     stored_ms: int
     keep_until_ms: int
+    vary_count: int
     fresh_until_ms: int
     initial_age_ms: int
 

@@ -55,6 +55,7 @@ def read_image(bytes data not None) -> dict | None:
         "body": data[body:],
         "stored_ms": image.stored_ms,
         "keep_until_ms": image.keep_until_ms,
+        "vary_count": image.vary_count,
         "fresh_until_ms": image.fresh_until_ms,
         "initial_age_ms": image.initial_age_ms,
     }

@@ -20,6 +20,7 @@ from .openapi import openapi_endpoint
 from .root import root_endpoints
 from .schemas import schema_endpoints
 from .status import status_endpoints
+from .stored_responses import stored_response_endpoints
 from .timers import timers_endpoints
 from .wasm import wasm_endpoints
 
@@ -34,6 +35,7 @@ def admin_app(plane: ControlPlane, audit: AuditLog | None = None) -> KongApi:
         *status_endpoints(plane),
         *timers_endpoints(),
         *cache_endpoints(),
+        *stored_response_endpoints(plane),
         *debug_endpoints(plane),
         *explain_endpoints(plane),
         *config_endpoints(plane),

@@ -1,8 +1,8 @@
 """Stored responses in Redis, on the plugin thread: for proxy-cache and response-caching.
 
 Requests wait for an answer, so it comes quickly or not at all: when Redis fails, those that wait go on
-without it, and so do all others at once, until a look from time to time has found it well again. Each outage is
-one line in the log. What is to be stored waits in a queue of limited size, over a connection of its own.
+without it, and so do all others at once, until a look from time to time has found it well again. Each outage
+is one line in the log. What is to be stored waits in a queue of limited size, over a connection of its own.
 """
 
 from __future__ import annotations
