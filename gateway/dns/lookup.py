@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dns.asyncresolver
@@ -23,11 +24,15 @@ LITERAL_TTL = 86400.0
 LONGEST_NAME = 254
 """characters, with a dot at the end; DNS cannot express more, and to find that out of a million takes long"""
 FAMILY_OF = {"A": 4, "AAAA": 6}
+TARGETS_AT_A_TIME = 8
+"""of one SRV answer"""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one resolution gave. `ttl` (seconds) says when to ask again, `kind` where the answer came from."""
+    """What one resolution gave. `ttl` (seconds) says when to ask again, `kind` where the answer came from,
+    `error` what failed; with addresses, that they may not be all.
+    """
 
     state: ResolutionState
     addresses: tuple[ResolvedAddress, ...]
@@ -101,23 +106,44 @@ class Lookup:
         return self._ready([record.address for record in answer], self._ttl(answer), kind)
 
     async def _services(self, name: str) -> Answer:
-        """SRV: the records of the lowest priority; each brings its port and weight (0 counts as 1)."""
+        """SRV: the records of the lowest priority; each brings its port, weight (0 counts as 1) and name."""
         answer = await self._dns.resolve(name, "SRV", search=True, lifetime=self._options.lifetime)
-        records = list(answer)
-        best = min(record.priority for record in records)
-        ttl = self._ttl(answer)
-        addresses: list[ResolvedAddress] = []
-        for record in records:
-            target = record.target.to_text(omit_final_dot=True)
-            if record.priority != best or target in (".", ""):
-                continue
-            resolved = await self._target(target)
-            ttl = min(ttl, resolved.ttl) if resolved.addresses else ttl
-            addresses += [
-                ResolvedAddress(ip=one.ip, port=record.port, weight=record.weight or 1, ttl=ttl)
-                for one in resolved.addresses
-            ]
-        return Answer(ResolutionState.READY, tuple(dict.fromkeys(addresses)), ttl, "SRV")
+        best = min(record.priority for record in answer)
+        records = [(record, record.target.to_text(omit_final_dot=True)) for record in answer]
+        records = [
+            (record, target) for record, target in records if record.priority == best and target != "."
+        ]
+        resolved = await self._targets({target for _, target in records})
+        failures = [one for one in resolved.values() if isinstance(one, dns.exception.DNSException)]
+        answers = {target: one for target, one in resolved.items() if isinstance(one, Answer)}
+        addresses = [
+            ResolvedAddress(ip=one.ip, port=record.port, weight=record.weight or 1, name=target)
+            for record, target in records
+            if target in answers
+            for one in answers[target].addresses
+        ]
+        if failures and not addresses:
+            raise failures[0]
+        ttl = min([self._ttl(answer), *(one.ttl for one in answers.values())])
+        if failures:
+            ttl = min(ttl, self._options.error_ttl)
+        found = tuple(replace(address, ttl=ttl) for address in dict.fromkeys(addresses))
+        error = "; ".join(f"SRV: {failure or type(failure).__name__}" for failure in failures)
+        return Answer(ResolutionState.READY, found, ttl, "SRV", error)
+
+    async def _targets(self, names: Iterable[str]) -> dict[str, Answer | dns.exception.DNSException]:
+        """The targets of SRV records, some at a time, each with its answer or what failed."""
+        slots = asyncio.Semaphore(TARGETS_AT_A_TIME)
+
+        async def ask(name: str) -> Answer | dns.exception.DNSException:
+            async with slots:
+                try:
+                    return await self._target(name)
+                except dns.exception.DNSException as error:
+                    return error
+
+        names = list(names)
+        return dict(zip(names, await asyncio.gather(*(ask(name) for name in names)), strict=True))
 
     async def _target(self, name: str) -> Answer:
         """The addresses of an SRV record's target, in the first family that has some."""

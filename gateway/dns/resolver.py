@@ -155,7 +155,7 @@ class Resolver:
     def _take(self, text: str, name: Name, answer: Answer, now: float) -> bool:
         """Store an answer. True when what workers should see is another than before."""
         before = name.resolution
-        if answer.state is ResolutionState.ERROR:
+        if answer.error:
             if not name.failing:
                 name.failing = True
                 log.warning("cannot resolve %r: %s", text, answer.error)
@@ -172,6 +172,6 @@ class Resolver:
         return before.state is not answer.state or reach(before.addresses) != reach(answer.addresses)
 
 
-def reach(addresses: Iterable[ResolvedAddress]) -> set[tuple[str, int | None, int | None]]:
+def reach(addresses: Iterable[ResolvedAddress]) -> set[tuple[str, int | None, int | None, str]]:
     """Addresses as a set, without TTL and order, which change with every answer."""
-    return {(address.ip, address.port, address.weight) for address in addresses}
+    return {(address.ip, address.port, address.weight, address.name) for address in addresses}

@@ -278,7 +278,9 @@ def upstream_set(
         host = _parse_host(target.target)
         if resolution.state is ResolutionState.PENDING:
             state = PeerSetState.PEERS_PENDING
-        for ip, port, weight in target_addresses(target, resolution):
+        addresses = target_addresses(target, resolution)
+        for (ip, port, weight), resolved in zip(addresses, _in_order(resolution), strict=True):
+            name = resolved.name if upstream.use_srv_name and resolved.name else host.host
             slot, identity = slots.target(group, target.target, ip, port)
             peers.append(
                 PeerEntry(
@@ -288,7 +290,7 @@ def upstream_set(
                     # Kong appends the port even to a host_header that has one
                     _with_port(upstream.host_header, port, protocol)
                     if upstream.host_header
-                    else host_field(host.host, port, protocol),
+                    else host_field(name, port, protocol),
                     target.target,
                     slot,
                     identity,
@@ -345,9 +347,9 @@ def _in_order(resolution: Resolution) -> Sequence[ResolvedAddress]:
     if len(resolution.addresses) == 1:
         return resolution.addresses
 
-    def place(address: ResolvedAddress) -> tuple[int, bytes, int, int]:
+    def place(address: ResolvedAddress) -> tuple[int, bytes, int, int, str]:
         packed = _packed(address.ip)
-        return len(packed), packed, address.port or 0, address.weight or 0
+        return len(packed), packed, address.port or 0, address.weight or 0, address.name
 
     return sorted(resolution.addresses, key=place)
 

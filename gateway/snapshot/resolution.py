@@ -19,12 +19,14 @@ class ResolutionState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedAddress:
-    """One address of a name. `port` and `weight` are those of an SRV record, else None; `ttl` in seconds."""
+    """One address of a name, `ttl` in seconds. `port`, `weight` and `name` (its target) are those of an SRV
+    record; else None, and empty."""
 
     ip: str
     port: int | None = None
     weight: int | None = None
     ttl: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,96 @@ def test_srv_comes_first_with_ports_weights_and_the_lowest_priority_only() -> No
     run(test)
 
 
+def test_each_srv_record_has_the_name_of_its_target() -> None:
+    async def test() -> None:
+        async with running() as it:
+            it.zone.set("svc.test", "SRV", "1 5 8080 A.test.", "1 5 8080 b.test.", "1 5 8080 gone.test.")
+            it.zone.set("a.test", "A", "10.0.0.1", ttl=7)
+            it.zone.set("b.test", "A", "10.0.0.1", "10.0.0.2")
+            it.resolver.use(["svc.test"])
+            await it.resolver.settle(PATIENCE)
+            found = it.resolver.resolutions()["svc.test"].addresses
+            assert {(one.ip, one.name, one.ttl) for one in found} == {
+                ("10.0.0.1", "A.test", 7),
+                ("10.0.0.1", "b.test", 7),
+                ("10.0.0.2", "b.test", 7),
+            }
+            it.zone.set("svc.test", "SRV", "1 5 8080 .")
+            it.resolver.configure(ResolverOptions((("127.0.0.1", it.server.port),), None, ("SRV",)))
+            await it.until(lambda: it.state("svc.test") is ResolutionState.NOT_FOUND)
+
+    run(test)
+
+
+def test_an_srv_target_that_cannot_be_resolved_is_left_out_until_it_can() -> None:
+    async def test() -> None:
+        async with running(valid_ttl=0.02, error_ttl=0.02, order=("SRV", "A")) as it:
+            it.zone.set("svc.test", "SRV", "1 5 8080 a.test.", "1 5 8080 b.test.")
+            it.zone.set("a.test", "A", "10.0.0.1")
+            it.zone.set("b.test", "A", "10.0.0.2")
+            it.zone.failing_names["b.test"] = dns.rcode.SERVFAIL
+            it.resolver.use(["svc.test"])
+            await it.resolver.settle(PATIENCE)
+            assert it.addresses("svc.test") == {"10.0.0.1"}
+            it.zone.failing_names.clear()
+            await it.until(lambda: it.addresses("svc.test") == {"10.0.0.1", "10.0.0.2"})
+            # what is known is kept when one of them fails later
+            it.zone.failing_names["a.test"] = dns.rcode.SERVFAIL
+            asked = it.zone.asked("a.test", "A")
+            await it.until(lambda: it.zone.asked("a.test", "A") > asked + 3)
+            assert it.addresses("svc.test") == {"10.0.0.1", "10.0.0.2"}
+
+    run(test)
+
+
+def test_a_long_answer_comes_over_tcp() -> None:
+    async def test() -> None:
+        async with running(order=("A",)) as it:
+            it.zone.truncated = True
+            addresses = {f"10.1.{number // 250}.{number % 250}" for number in range(600)}
+            it.zone.set("many.test", "A", *addresses)
+            it.resolver.use(["many.test"])
+            await it.resolver.settle(PATIENCE)
+            assert it.addresses("many.test") == addresses
+            assert it.zone.asked("many.test", "A") == 1
+
+    run(test)
+
+
+def test_aliases_in_a_circle_are_an_error_and_not_the_end() -> None:
+    async def test() -> None:
+        async with running(error_ttl=0.01) as it:
+            for number in range(20):
+                it.zone.set(f"c{number}.test", "CNAME", f"c{number + 1}.test.")
+            it.resolver.use(["c0.test"])
+            await it.resolver.settle(PATIENCE)
+            assert it.state("c0.test") in (ResolutionState.ERROR, ResolutionState.NOT_FOUND)
+            it.zone.set("c0.test", "CNAME")
+            it.zone.set("c0.test", "A", "10.0.0.1")
+            await it.until(lambda: it.state("c0.test") is ResolutionState.READY)
+
+    run(test)
+
+
+def test_an_answer_is_asked_for_again_when_its_ttl_is_over_and_not_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TTL 0 counts as the shortest life, so that nobody is hammered."""
+
+    async def test() -> None:
+        monkeypatch.setattr(resolver_module, "SHORTEST_LIFE", 0.25)
+        async with running(order=("A",)) as it:
+            it.zone.set("zero.test", "A", "10.0.0.1", ttl=0)
+            it.zone.set("long.test", "A", "10.0.0.1", ttl=60)
+            begun = asyncio.get_running_loop().time()
+            it.resolver.use(["zero.test", "long.test"])
+            await it.until(lambda: it.zone.asked("zero.test", "A") == 4)
+            assert asyncio.get_running_loop().time() - begun >= 3 * 0.25
+            assert it.zone.asked("long.test", "A") == 1
+
+    run(test)
+
+
 def test_the_type_that_succeeded_last_is_asked_first() -> None:
     async def test() -> None:
         async with running(valid_ttl=0.01) as it:
