@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import pinning as pins
 from bench import tables
@@ -26,12 +23,15 @@ from bench.compare import compare_reports
 from bench.machine import default_output
 from bench.page import comparison_page
 from bench.processes import BenchError
+from bench.progress import run_with_progress
 from bench.proxies import PEERS, PROXIES
 from bench.report import Pinning, ReportError, read_report, write_report
-from bench.runner import Options, Runner, runs_planned
+from bench.runner import Options
 from bench.scenarios import SCENARIOS, ScenarioSpec
 from bench.story.command import story
 from bench.story.story_report import is_story_report, read_story_report, story_markdown, story_tables
+from bench.sweep_command import sweep
+from bench.sweep_page import is_sweep, sweep_markdown, sweep_tables
 
 app = typer.Typer(
     name="bench",
@@ -40,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.command("sweep")(sweep)
 console = Console()
 errors = Console(stderr=True)
 
@@ -161,46 +162,7 @@ def _chosen_pinning(pin: bool, workers: int, texts: list[str], notes: list[str])
 
 def _run(options: Options, output: Path) -> int:
     """Run with a progress bar; returns the exit status. An interrupted run still leaves what was finished."""
-
-    def terminated(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, terminated)
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-    )
-    try:
-        with progress:
-            task = progress.add_task("starting", total=runs_planned(options))
-            begun = 0
-
-            def told(scenario: ScenarioSpec, number: int, lane: str) -> None:
-                nonlocal begun
-                if number:
-                    begun += 1
-                text = (
-                    f"{scenario.name} {number}/{options.rounds} {lane}"
-                    if number
-                    else f"{scenario.name} {lane}"
-                )
-                progress.update(task, description=text, completed=max(0, begun - 1))
-                if not errors.is_terminal:
-                    errors.print(text, markup=False, highlight=False)
-
-            runner = Runner(options, told)
-            interrupted = False
-            try:
-                report = runner.run()
-            except KeyboardInterrupt:
-                interrupted = True
-                report = runner.report(complete=False)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    report, interrupted = run_with_progress(options, errors)
     worth_keeping = bool(report.scenarios) or not interrupted
     if worth_keeping:
         write_report(report, output)
@@ -301,10 +263,11 @@ def show(
     except ReportError as error:
         errors.print(f"bench: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
+    in_tables = sweep_tables if is_sweep(found) else tables.report_tables
     if markdown:
-        typer.echo(tables.report_markdown(found))
+        typer.echo((sweep_markdown if is_sweep(found) else tables.report_markdown)(found))
     else:
-        console.print(*tables.report_tables(found), sep="\n")
+        console.print(*in_tables(found), sep="\n")
 
 
 @app.command("compare")

@@ -19,6 +19,7 @@ from bench.hits import ensure_hits, requests_at, requests_between
 from bench.idle import IdleConnections
 from bench.load import Load, drive, require_wrk
 from bench.plugin_setups import keyed_targets
+from bench.popular import popular_targets
 from bench.processes import (
     BenchError,
     Child,
@@ -326,7 +327,9 @@ class Runner:
             worker_cpu_seconds=used_by_workers,
             requests_per_cpu_second=result.requests / used if used else None,
             requests_per_worker_cpu_second=result.requests / used_by_workers if used_by_workers else None,
-            cpu_share=used / elapsed / (len(workers) if lane.settings else options.workers) if used is not None else None,
+            cpu_share=used / elapsed / (len(workers) if lane.settings else options.workers)
+            if used is not None
+            else None,
             foreign_cpu_share=foreign_share,
             worker_rss_bytes=rss,
             worker_pss_bytes=pss,

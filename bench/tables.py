@@ -32,6 +32,7 @@ METRICS: dict[str, tuple[str, float, int]] = {
     "bytes_per_idle_connection": ("KiB per idle connection", 1024, 2),
     "idle_connections_open": ("idle open", 1, 0),
     "backend_requests": ("reached the backend", 1, 0),
+    "hit_rate": ("hit rate", 1, 3),
     "reload_ms": ("reload ms", 1, 1),
     "reload_ms_max": ("slowest reload ms", 1, 1),
     "reloads": ("reloads", 1, 0),
