@@ -102,14 +102,14 @@ def read_fields(bytes prelude not None, uint32_t count) -> list | None:
 
 
 cdef class ImageStore:
-    """The store of a gateway, as a process with this owner and incarnation uses it."""
+    """The store of a gateway, as its control process uses it, whose pid must be known."""
     cdef CacheStore store
     cdef BufferStock stock
     cdef object shared
 
-    def __init__(self, SharedState shared not None, uint32_t owner=CACHE_CONTROL, uint64_t incarnation=1):
+    def __init__(self, SharedState shared not None):
         self.shared = shared
-        if not cache_open(shared_control(shared.base), owner, incarnation, &self.store):
+        if not cache_open(shared_control(shared.base), CACHE_CONTROL, shared.control_restarts, &self.store):
             raise ValueError("there is no store")
 
     def __dealloc__(self):
