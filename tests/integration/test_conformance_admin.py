@@ -28,7 +28,6 @@ WAITING_FOR = {
     "oauth2": ("oauth2-untrusted",),
     "proxy-cache": ("pcache-config", "pcache-consumer", "pcache-routes", "pcache-ttl-storage", "pcache-ttl"),
     "hashing": ("lb-hash-cookie", "lb-hash-ip", "lb-hash-query-arg"),
-    "passive health checks": ("lb-passive", "lb-passive-tcp"),
 }
 WAITING = {scenario: reason for reason, scenarios in WAITING_FOR.items() for scenario in scenarios}
 
