@@ -7,19 +7,28 @@
     complete    the upstream's message has ended: publish
     failed      no try has succeeded: what is stored, though stale, may be better
     abandoned   the exchange ends, or the try failed: discard what was begun, end the flight
+
+Which responses are for storing is storing.pyx's business, which stored ones answer a request cached_answers.pyx's.
+
+A response that varies (Vary) is stored under a key of its own, a *variant* of the request's. Under the request's key then
+lies an entry without a response that only names the fields (ENTRY_NAMES).
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from native.cache_control cimport Directives
 from native.cache_store cimport CacheKey, EntryHead, Filling, StoredEntry
 from native.connection cimport Exchange
+from native.fields cimport Text
 from native.packed cimport PackedText
 from native.snapshot cimport PluginRecord
 
 # The configuration of the plugin, packed by steps/proxy_cache.pyx.
 ctypedef struct CacheConfig:
-    PackedText scope             # the plugin's id
-    uint64_t seeds[2]            # of the scope: the hashes of keys, the same on all nodes
+    uint64_t seeds[2]            # of the plugin's id: the hashes of keys, the same on all nodes
+    uint64_t scope               # XXH64 of the plugin's id: EntryHead.scope
+    PackedText fingerprint       # the plugin's id and a hash of what keys depend on, see cache_key.pxd
+    uint32_t key_room            # bytes that keys have because of the configuration, at most
     uint32_t status_offset, status_count         # uint16_t, sorted
     uint32_t media_type_offset, media_type_count     # PackedText, canonical (cache_control.pxd)
     uint32_t argument_offset, argument_count     # PackedText: those of the query that count; none: all
@@ -33,6 +42,67 @@ ctypedef struct CacheConfig:
     uint8_t shows_age, shows_status, shows_key
     uint8_t stores_cookies       # responses with Set-Cookie are stored
     uint8_t ignores_cookies      # those of requests
+
+cpdef enum EntryFlag:            # EntryHead.flags
+    ENTRY_HAS_TAG = 1            # an ETag
+    ENTRY_NEVER_STALE = 2        # must-revalidate, proxy-revalidate
+    ENTRY_STALE_IF_SAID = 4      # s-maxage: stale only where the response itself allows it
+    ENTRY_NAMES = 8              # no response: the names of the fields that the responses vary on, see cache_key.pxd
+
+# What the client is told (X-Cache-Status).
+cpdef enum CacheOutcome:
+    OUTCOME_UNTOLD = 0
+    OUTCOME_HIT = 1
+    OUTCOME_MISS = 2             # it was not there
+    OUTCOME_REFRESH = 3          # it was there, but might not be used as it was
+    OUTCOME_BYPASS = 4           # it is not for sharing
+
+# What a parked exchange waits for.
+cpdef enum CacheStage:
+    STAGE_LOOKING = 0
+    STAGE_ASKING = 1             # Redis
+    STAGE_WAITING = 2            # another request's response
+
+# All that is known of a request's dealings with the cache. In the exchange's memory, where Exchange.cache points to.
+ctypedef struct CacheUse:
+    const PluginRecord* plugin
+    const CacheConfig* config
+    uint32_t step                # place in the plan
+    uint8_t outcome              # CacheOutcome
+    uint8_t stage                # CacheStage
+    uint8_t has_key
+    uint8_t fetches              # the upstream's response is to be stored, if it may be
+    uint8_t is_whole             # the request asks for the whole response, unconditionally
+    uint8_t public_only          # KEY_PUBLIC_ONLY
+    uint8_t has_entry            # `entry` is there, but was not fit to be used
+    uint8_t confirms             # the upstream is asked whether `entry` is still good
+    uint8_t invalidates          # of an unsafe method: makes what is stored at its address void
+    uint8_t leads                # the flight
+    uint8_t has_asked            # Redis for `asked`
+    uint8_t has_waited           # for another request's response
+    uint8_t is_counted
+    Directives request           # its Cache-Control; with cache_control only
+    # what it is stored under
+    Text full_key                # of the request
+    Text variant                 # full key of the variant; the same where there are none
+    Text address                 # see build_key()
+    Text names                   # that the stored responses vary on; empty: they do not
+    CacheKey primary             # hash of full_key
+    CacheKey key                 # hash of variant
+    uint64_t asked               # first word of the key that Redis was asked for
+    int64_t names_until_ms       # when the entry with the names is over; 0: there is none
+    # what was found, and what is being stored
+    StoredEntry entry            # pinned while it `confirms`
+    uint64_t flight              # its hash
+    uint64_t deadline_ms         # of waiting for others, on the loop's clock
+    uint64_t sequence            # cache_sequence() from before the request was sent
+    int64_t requested_ms         # Unix time
+    int64_t keep_until_ms        # of the response that is being stored; the entry itself may go earlier (Redis)
+    Filling filling
+    EntryHead head
+
+cdef inline CacheUse* cache_use_of(Exchange* exchange) noexcept nogil:
+    return <CacheUse*> exchange.cache
 
 # --- for the core (exchange.pyx); only called when exchange.cache is set -----------------------------------------------
 # STEP_CONTINUE: the response goes to the client (EXCHANGE_RECORDS is set when it is also stored). STEP_RESPOND: a stored one
@@ -48,3 +118,7 @@ cdef int cache_failed(Exchange* exchange, uint32_t status) noexcept nogil
 cdef void cache_abandon(Exchange* exchange, bint finally_) noexcept nogil
 
 # --- for the step ----------------------------------------------------------------------------------------------------
+# The flight that this request leads, if it does, is over. `barred_ms`: see flight_end().
+cdef void end_flight(Exchange* exchange, CacheUse* use, uint32_t barred_ms) noexcept nogil
+# Count what became of the request, once.
+cdef void count_outcome(Exchange* exchange, CacheUse* use) noexcept nogil

@@ -1,23 +1,229 @@
 """See caching.pxd."""
 
-from native.plan cimport STEP_CONTINUE
+from libc.stdint cimport INT64_MIN, int64_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from native.cache_image cimport MARK_ADDRESS, mark_tags, shared_cache_tell
+from native.cache_key cimport address_of, hash_key, variant_key
+from native.cache_store cimport (
+    CacheStore,
+    cache_append,
+    cache_begin,
+    cache_discard,
+    cache_find,
+    cache_mark,
+    cache_mark_place,
+    cache_publish,
+    cache_unpin,
+)
+from native.cached_answers cimport answer_with, outlives_error
+from native.connection cimport EXCHANGE_BACKGROUND, EXCHANGE_RECORDS, WorkerBlock
+from native.fields cimport Head, find_field, same_text
+from native.flights cimport flight_end
+from native.plan cimport STEP_CONTINUE, STEP_RESPOND, respond_error
+from native.refreshing cimport confirm_entry
+from native.steps.authentication cimport wall_clock_ms
+from native.stored_response cimport store_fields
+from native.storing cimport may_be_stored, received_head
+
+cdef enum:
+    # How long nobody waits for a response like one that could not be stored, ms.
+    BARRED_MS = 5000
+    BARRED_AFTER_ERROR_MS = 1000
+
+
+cdef inline WorkerBlock* counters(Exchange* exchange) noexcept nogil:
+    return exchange.worker.block
+
+
+cdef void count_outcome(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """Once for a request; what goes on behind clients' backs is no request."""
+    if use.is_counted or exchange.flags & EXCHANGE_BACKGROUND:
+        return
+    use.is_counted = True
+    if use.outcome == OUTCOME_HIT:
+        counters(exchange).cache_hits += 1
+    elif use.outcome == OUTCOME_BYPASS:
+        counters(exchange).cache_bypasses += 1
+    elif use.outcome != OUTCOME_UNTOLD:
+        counters(exchange).cache_misses += 1
+
+
+cdef void end_flight(Exchange* exchange, CacheUse* use, uint32_t barred_ms) noexcept nogil:
+    if use.leads:
+        use.leads = False
+        flight_end(exchange.worker, use.flight, barred_ms)
+
+
+# --- invalidation (RFC 9111 §4.4) ------------------------------------------------------------------------------------
+cdef void void_address(Exchange* exchange, Text address) noexcept nogil:
+    cdef CacheStore* store = &exchange.worker.cache
+    if store.shard_count:
+        cache_mark(store, cache_mark_place(store, MARK_ADDRESS, address.data, address.length))
+
+
+cdef void invalidate(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """An unsafe method has succeeded: what is stored at its address, and at those that it names, is void."""
+    cdef Head head = received_head(exchange)
+    cdef Text value, address
+    if not 200 <= exchange.response.status < 400:
+        return
+    void_address(exchange, use.address)
+    if find_field(&head, b"Location", 8, 0, &value) and address_of(exchange, use.config, value, &address):
+        void_address(exchange, address)
+    if find_field(&head, b"Content-Location", 16, 0, &value) and address_of(exchange, use.config, value, &address):
+        void_address(exchange, address)
+
+
+# --- storing ---------------------------------------------------------------------------------------------------------
+cdef void begin_storing(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """Begin an entry for a response that may be stored. When there is no room, the client gets it all the same."""
+    cdef CacheStore* store = &exchange.worker.cache
+    cdef Head head = received_head(exchange)
+    use.variant = use.full_key
+    use.key = use.primary
+    if use.names.length:
+        if not variant_key(exchange, use.full_key, use.names, &use.variant):
+            counters(exchange).cache_skipped += 1
+            return
+        hash_key(use.config, use.variant, &use.key)
+    use.head.scope = use.config.scope
+    use.head.marks[0] = cache_mark_place(store, MARK_ADDRESS, use.address.data, use.address.length)
+    use.head.mark_count = 1
+    if (exchange.response.has_content_length and exchange.response.content_length > store.longest) \
+            or not mark_tags(store, head.base, &exchange.response, &use.head) \
+            or not cache_begin(store, &use.filling, &use.key, use.variant.data, use.variant.length, use.sequence) \
+            or not store_fields(exchange, &use.filling, &use.head, use.config.stores_cookies):
+        counters(exchange).cache_skipped += 1
+        end_flight(exchange, use, BARRED_MS)
+        return
+    exchange.flags |= EXCHANGE_RECORDS
+
+
+cdef void tell_others(Exchange* exchange, CacheUse* use, const CacheKey* key, Text full_key) noexcept nogil:
+    """Put what was just published into the Redis that nodes share."""
+    cdef StoredEntry entry
+    if use.config.is_shared and cache_find(&exchange.worker.cache, key, full_key.data, full_key.length,
+                                           use.head.stored_ms, &entry):
+        shared_cache_tell(exchange, use.plugin, &entry, full_key.data, full_key.length, use.keep_until_ms)
+
+
+cdef void publish_names(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """The entry that says which fields the responses vary on, unless it is there and stays long enough."""
+    cdef CacheStore* store = &exchange.worker.cache
+    cdef Filling filling
+    cdef EntryHead head
+    if use.names.length == 0 or use.names_until_ms >= use.head.keep_until_ms:
+        return
+    head = use.head
+    head.flags = ENTRY_NAMES
+    head.status = 200
+    head.field_count = 0
+    head.mark_count = 1                                  # its address; tags are of the responses
+    head.prelude_length = use.names.length
+    head.last_modified = INT64_MIN
+    memset(&filling, 0, sizeof(filling))
+    if cache_begin(store, &filling, &use.primary, use.full_key.data, use.full_key.length, use.sequence) \
+            and cache_append(store, &filling, use.names.data, use.names.length) \
+            and cache_publish(store, &filling, &head):
+        tell_others(exchange, use, &use.primary, use.full_key)
+
+
+cdef bint publish(Exchange* exchange, CacheUse* use) noexcept nogil:
+    if not cache_publish(&exchange.worker.cache, &use.filling, &use.head):
+        counters(exchange).cache_skipped += 1
+        return False
+    counters(exchange).cache_stored += 1
+    publish_names(exchange, use)
+    tell_others(exchange, use, &use.key, use.variant)
+    return True
+
+
+# --- the upstream's response -----------------------------------------------------------------------------------------
+cdef int answer_stale(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """In place of an error; STEP_CONTINUE when what is stored has gone."""
+    if exchange.flags & EXCHANGE_BACKGROUND or answer_with(exchange, use) != STEP_RESPOND:
+        return STEP_CONTINUE
+    use.outcome = OUTCOME_HIT
+    counters(exchange).cache_stale += 1
+    count_outcome(exchange, use)
+    end_flight(exchange, use, BARRED_AFTER_ERROR_MS)
+    return STEP_RESPOND
+
+
+cdef int answer_confirmed(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
+    """304 to a question of the gateway's own: what is stored is good, and its fields are brought up to date."""
+    counters(exchange).cache_revalidated += 1
+    if confirm_entry(exchange, use, now_ms):
+        tell_others(exchange, use, &use.key, use.variant)
+    end_flight(exchange, use, 0)
+    if exchange.flags & EXCHANGE_BACKGROUND:
+        return STEP_CONTINUE
+    use.outcome = OUTCOME_REFRESH
+    count_outcome(exchange, use)
+    if answer_with(exchange, use) != STEP_RESPOND:
+        return respond_error(exchange, 500, b"")         # memory is out; the client has not asked for a 304
+    return STEP_RESPOND
+
+
+cdef int look_at_response(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
+    cdef uint16_t status = exchange.response.status
+    if status == 304 and use.confirms:
+        return answer_confirmed(exchange, use, now_ms)
+    if status in (500, 502, 503, 504) and outlives_error(use, now_ms) and answer_stale(exchange, use) == STEP_RESPOND:
+        return STEP_RESPOND
+    if not may_be_stored(exchange, use, now_ms):
+        use.outcome = OUTCOME_BYPASS
+        end_flight(exchange, use, BARRED_AFTER_ERROR_MS if status >= 500 else BARRED_MS)
+    elif use.fetches:
+        begin_storing(exchange, use)
+    count_outcome(exchange, use)
+    return STEP_CONTINUE
 
 
 cdef int cache_received(Exchange* exchange) noexcept nogil:
+    cdef CacheUse* use = cache_use_of(exchange)
+    if use.invalidates:
+        invalidate(exchange, use)
+    if use.fetches or use.outcome == OUTCOME_MISS:
+        return look_at_response(exchange, use, wall_clock_ms())
     return STEP_CONTINUE
 
 
 cdef void cache_body(Exchange* exchange, const void* data, uint64_t length) noexcept nogil:
-    pass
+    cdef CacheUse* use = cache_use_of(exchange)
+    if length and not cache_append(&exchange.worker.cache, &use.filling, data, length):
+        exchange.flags &= ~<uint32_t> EXCHANGE_RECORDS
+        counters(exchange).cache_skipped += 1
+        end_flight(exchange, use, BARRED_MS)
 
 
 cdef void cache_complete(Exchange* exchange) noexcept nogil:
-    pass
+    cdef CacheUse* use = cache_use_of(exchange)
+    exchange.flags &= ~<uint32_t> EXCHANGE_RECORDS
+    publish(exchange, use)
+    end_flight(exchange, use, 0)
 
 
 cdef int cache_failed(Exchange* exchange, uint32_t status) noexcept nogil:
+    cdef CacheUse* use = cache_use_of(exchange)
+    if not use.fetches:
+        return STEP_CONTINUE
+    if outlives_error(use, wall_clock_ms()) and answer_stale(exchange, use) == STEP_RESPOND:
+        return STEP_RESPOND
+    count_outcome(exchange, use)
+    end_flight(exchange, use, BARRED_AFTER_ERROR_MS)
     return STEP_CONTINUE
 
 
 cdef void cache_abandon(Exchange* exchange, bint finally_) noexcept nogil:
-    pass
+    cdef CacheUse* use = cache_use_of(exchange)
+    if exchange.flags & EXCHANGE_RECORDS:
+        exchange.flags &= ~<uint32_t> EXCHANGE_RECORDS
+        cache_discard(&exchange.worker.cache, &use.filling)
+    if not finally_:
+        return
+    end_flight(exchange, use, 0)
+    if use.confirms:
+        use.confirms = False
+        cache_unpin(&exchange.worker.cache, &use.entry)

@@ -180,14 +180,16 @@ cdef bint has_body(Exchange* exchange, uint32_t status) noexcept nogil:
 
 
 cdef Buffer* take_body(Exchange* exchange, StoredEntry* entry, uint64_t offset, uint64_t length) noexcept nogil:
-    """A copy of a short body; an empty buffer for a long one, which is pinned. NULL: it has gone, or memory is out."""
+    """A copy of a short body; an empty buffer for a long one, which is pinned, if it is not already. NULL: it has gone,
+    or memory is out."""
     cdef uint64_t place = entry.head.prelude_length + offset
+    cdef bint was_pinned = entry.pin != 0
     cdef Buffer* body
     if length > COPIED_STORED:
-        if not cache_pin(&exchange.worker.cache, entry):
+        if not was_pinned and not cache_pin(&exchange.worker.cache, entry):
             return NULL
         body = buffer_take(&exchange.worker.buffers, 1)
-        if body == NULL:
+        if body == NULL and not was_pinned:
             cache_unpin(&exchange.worker.cache, entry)
         return body
     body = buffer_take(&exchange.worker.buffers, <uint32_t> length + 1)
@@ -197,6 +199,7 @@ cdef Buffer* take_body(Exchange* exchange, StoredEntry* entry, uint64_t offset, 
         buffer_give(&exchange.worker.buffers, body)
         return NULL
     body.end = <uint32_t> length
+    cache_unpin(&exchange.worker.cache, entry)           # a copy needs no entry
     return body
 
 
@@ -212,7 +215,6 @@ cdef int respond_stored(Exchange* exchange, StoredEntry* entry, uint32_t status,
     if kept == NULL:
         return STEP_CONTINUE
     kept[0] = entry[0]
-    kept.pin = 0
     if status != 206:
         offset, length = 0, kept.head.body_length
     if not has_body(exchange, status):
@@ -226,6 +228,7 @@ cdef int respond_stored(Exchange* exchange, StoredEntry* entry, uint32_t status,
     if body == NULL:
         buffer_give(stock, lines)
         return STEP_CONTINUE
+    entry.pin = 0                                        # it has moved
     release_stored(exchange)
     exchange.stored = kept
     exchange.stored_offset = kept.head.prelude_length + offset

@@ -1,16 +1,84 @@
 """proxy-cache, response-caching: responses are stored, and later requests answered with them
-(gateway/plugins/_caching.py)."""
+(gateway/plugins/_caching.py). What happens when the upstream has answered is in native/caching.pyx.
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+    access   make the key ─► look ─┬─ found and good ─► answer
+                                   ├─ strategy redis: ask, park ─► look again
+                                   └─ another request fetches it: park ─► look again, or fetch
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from native.caching cimport CacheConfig
-from native.hashing cimport xxh3_128
+from native.cache_control cimport (
+    CONTROL_NO_CACHE,
+    CONTROL_NO_STORE,
+    CONTROL_ONLY_IF_CACHED,
+    Directives,
+    directives_reset,
+    parse_cache_control,
+)
+from native.cache_image cimport (
+    MARK_ADDRESS,
+    SHARED_DOWN,
+    SHARED_FOUND,
+    SharedCacheAnswer,
+    shared_cache_answer,
+    shared_cache_ask,
+)
+from native.cache_key cimport KEY_NONE, KEY_PUBLIC_ONLY, KeySafety, build_key, hash_key
+from native.cache_store cimport cache_mark_place, cache_sequence
+from native.cached_answers cimport (
+    USE_AND_REFRESH,
+    USE_AS_IT_IS,
+    USE_NOT,
+    USE_STALE,
+    EntryUse,
+    age_of,
+    answer_with,
+    ask_to_confirm,
+    asks_for_whole,
+    find_entry,
+    judge_entry,
+)
+from native.caching cimport (
+    OUTCOME_BYPASS,
+    OUTCOME_HIT,
+    OUTCOME_MISS,
+    OUTCOME_REFRESH,
+    OUTCOME_UNTOLD,
+    STAGE_ASKING,
+    STAGE_LOOKING,
+    STAGE_WAITING,
+    CacheConfig,
+    CacheUse,
+    cache_use_of,
+    count_outcome,
+    end_flight,
+)
+from native.connection cimport EXCHANGE_LOCAL, EXCHANGE_REFRESH, EXCHANGE_STORED, Exchange
+from native.fields cimport Head, Text, find_field, same_text, set_own_field
+from native.flights cimport FLIGHT_LEADS, FLIGHT_WAITS, FlightRole, flight_join
+from native.hashing cimport xxh3_128, xxh64
+from native.http1 cimport METHOD_DELETE, METHOD_HEAD, METHOD_OTHER, METHOD_PATCH, METHOD_POST, METHOD_PUT
 from native.packed cimport PackedText, Packer
-from native.plan cimport StepFunctions, register_step
+from native.plan cimport (
+    STEP_CONTINUE,
+    STEP_PARK,
+    STEP_RESPOND,
+    StepFunctions,
+    exchange_memory,
+    register_step,
+    request_head,
+    request_method,
+    respond_error,
+    response_head,
+    step_config,
+)
+from native.snapshot cimport PluginRecord
+from native.steps.authentication cimport wall_clock_ms
+from native.text cimport NUMBER_TEXT, format_number
 
 METHOD_NAMES = {"GET": 1, "HEAD": 2, "POST": 3, "PUT": 4, "PATCH": 9}
-
 
 def pack_config(*, str scope, list statuses, list methods, list media_types, int cache_ttl, int storage_ttl,
                 list arguments, list headers, bint cache_control, bint ignore_case, bint shared, bint show_age,
@@ -20,8 +88,12 @@ def pack_config(*, str scope, list statuses, list methods, list media_types, int
     memset(&config, 0, sizeof(config))
     packer = Packer(sizeof(CacheConfig))
     octets = scope.encode()
-    config.scope = packer.octets(octets)
+    config.scope = xxh64(<const char*> octets, <size_t> len(octets), 0)
     xxh3_128(<const char*> octets, <uint64_t> len(octets), 0, config.seeds)
+    rules = repr((arguments, headers, cache_control, ignore_case, with_cookies, ignore_cookies)).encode()
+    fingerprint = octets + f" {xxh64(<const char*> rules, <size_t> len(rules), 0):016x}".encode()
+    config.fingerprint = packer.octets(fingerprint)
+    config.key_room = <uint32_t> (len(fingerprint) + sum(len(name) + 8 for name in headers))
     config.status_offset = packer.array(b"".join((<uint16_t> status).to_bytes(2, "little") for status in statuses))
     config.status_count = <uint32_t> len(statuses)
     for method in methods:
@@ -52,6 +124,256 @@ cdef tuple pack_texts(Packer packer, list texts):
     return packer.array(places), len(texts)
 
 
+# --- fetching --------------------------------------------------------------------------------------------------------
+cdef int fetch(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
+    """The upstream is asked; its response is stored, if it may be."""
+    use.outcome = OUTCOME_MISS
+    if use.has_entry:
+        # Kong's Refresh is for what was kept by storage_ttl, or what this client finds too old
+        if use.config.storage_ttl or use.entry.head.fresh_until_ms > now_ms:
+            use.outcome = OUTCOME_REFRESH
+        ask_to_confirm(exchange, use)
+    use.fetches = True
+    use.requested_ms = now_ms
+    return STEP_CONTINUE
+
+
+cdef int fetch_or_wait(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
+    """Of several requests for the same thing one goes on."""
+    cdef FlightRole role
+    if use.config.coalesce_ms == 0 or not use.is_whole or use.leads or exchange.worker.cache.shard_count == 0:
+        return fetch(exchange, use, now_ms)
+    use.flight = use.key.words[0] | 1
+    role = flight_join(exchange, use.flight, use.deadline_ms)
+    if role == FLIGHT_WAITS:
+        use.stage = STAGE_WAITING
+        return STEP_PARK
+    if role == FLIGHT_LEADS:
+        use.leads = True
+        # whoever led before may have stored it since this request has looked
+        return look(exchange, use)
+    return fetch(exchange, use, now_ms)
+
+
+cdef int not_found(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
+    if use.request.flags & CONTROL_ONLY_IF_CACHED:
+        return respond_error(exchange, 504, b"")         # RFC 9111 §5.2.1.7
+    return fetch_or_wait(exchange, use, now_ms)
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+cdef int answer_from_store(Exchange* exchange, CacheUse* use, EntryUse how, int64_t now_ms) noexcept nogil:
+    cdef bint refreshes = how == USE_AND_REFRESH and leads_refresh(exchange, use)
+    if answer_with(exchange, use) != STEP_RESPOND:
+        use.has_entry = False
+        return not_found(exchange, use, now_ms)
+    if refreshes:
+        exchange.flags |= EXCHANGE_REFRESH
+        fetch(exchange, use, now_ms)
+    elif use.leads:
+        end_flight(exchange, use, 0)
+    use.outcome = OUTCOME_HIT
+    count_outcome(exchange, use)
+    if how != USE_AS_IT_IS:
+        exchange.worker.block.cache_stale += 1
+    if use.has_waited:
+        exchange.worker.block.cache_coalesced += 1
+    return STEP_RESPOND
+
+
+cdef bint leads_refresh(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """Whether it is this request that fetches the response anew behind its client's back."""
+    if use.leads:
+        return True
+    use.flight = use.key.words[0] | 1
+    if flight_join(exchange, use.flight, 0) == FLIGHT_LEADS:     # with this deadline, nobody waits
+        use.leads = True
+    return use.leads
+
+
+cdef int look(Exchange* exchange, CacheUse* use) noexcept nogil:
+    cdef int64_t now_ms = wall_clock_ms()
+    cdef EntryUse how
+    use.sequence = cache_sequence(&exchange.worker.cache)
+    use.has_entry = find_entry(exchange, use, now_ms)
+    if use.has_entry:
+        how = judge_entry(use, now_ms)
+        if how != USE_NOT:
+            return answer_from_store(exchange, use, how, now_ms)
+    elif use.config.is_shared and not (use.has_asked and use.asked == use.key.words[0]):
+        return ask_redis(exchange, use, now_ms)
+    return not_found(exchange, use, now_ms)
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+cdef int bypass(Exchange* exchange, CacheUse* use) noexcept nogil:
+    end_flight(exchange, use, 0)
+    use.outcome = OUTCOME_BYPASS
+    count_outcome(exchange, use)
+    return STEP_CONTINUE
+
+
+cdef int ask_redis(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
+    use.has_asked = True
+    use.asked = use.key.words[0]
+    if shared_cache_ask(exchange, use.plugin, &use.key, use.variant.data, use.variant.length) != STEP_PARK:
+        return bypass(exchange, use)
+    use.stage = STAGE_ASKING
+    return STEP_PARK
+
+
+cdef int hear_redis(Exchange* exchange, CacheUse* use) noexcept nogil:
+    cdef int64_t now_ms = wall_clock_ms()
+    cdef SharedCacheAnswer answer
+    memset(&use.head, 0, sizeof(use.head))
+    use.head.sequence = use.sequence
+    use.head.scope = use.config.scope
+    use.head.marks[0] = cache_mark_place(&exchange.worker.cache, MARK_ADDRESS, use.address.data, use.address.length)
+    use.head.mark_count = 1
+    answer = shared_cache_answer(exchange, &use.key, use.variant.data, use.variant.length, &use.head,
+                                 use.config.stores_cookies, now_ms)
+    if answer == SHARED_DOWN:
+        return bypass(exchange, use)
+    if answer == SHARED_FOUND:
+        return look(exchange, use)
+    return not_found(exchange, use, now_ms)
+
+
+# --- access ----------------------------------------------------------------------------------------------------------
+cdef bint is_cacheable_method(Exchange* exchange, const CacheConfig* config) noexcept nogil:
+    """Of the client and of the upstream alike."""
+    if exchange.method_override.data != NULL and not same_text(exchange.method_override, request_method(exchange)):
+        return False
+    return exchange.request.method != METHOD_OTHER and config.methods >> exchange.request.method & 1
+
+
+cdef bint is_unsafe(Exchange* exchange) noexcept nogil:
+    return exchange.request.method in (METHOD_POST, METHOD_PUT, METHOD_DELETE, METHOD_PATCH, METHOD_OTHER)
+
+
+cdef void read_request_control(Exchange* exchange, Directives* directives) noexcept nogil:
+    cdef Head head = request_head(exchange)
+    cdef Text value
+    cdef uint32_t nth = 0
+    while find_field(&head, b"Cache-Control", 13, nth, &value):
+        parse_cache_control(value, directives)
+        nth += 1
+    if nth == 0 and find_field(&head, b"Pragma", 6, 0, &value):
+        parse_cache_control(value, directives)           # RFC 9111 §5.4
+        directives.flags &= CONTROL_NO_CACHE
+
+
+cdef int begin_bypass(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """Neither the method's response nor what is stored may be used. What is changed at the address makes that void."""
+    cdef Text ignored
+    use.outcome = OUTCOME_BYPASS
+    count_outcome(exchange, use)
+    if use.config.obeys_control and is_unsafe(exchange):
+        use.invalidates = build_key(exchange, use.config, &ignored, &use.address) != KEY_NONE
+    return STEP_CONTINUE
+
+
+cdef CacheUse* begin_use(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
+    cdef CacheUse* use = <CacheUse*> exchange_memory(exchange, sizeof(CacheUse))
+    if use == NULL:
+        return NULL
+    memset(use, 0, sizeof(CacheUse))
+    use.plugin = plugin
+    use.config = <const CacheConfig*> step_config(exchange, plugin)
+    use.step = exchange.step
+    directives_reset(&use.request)
+    exchange.cache = use
+    return use
+
+
+cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
+    cdef CacheUse* use
+    cdef KeySafety safety
+    if exchange.cache != NULL:
+        return STEP_CONTINUE                             # another plugin of this kind has its turn already
+    use = begin_use(exchange, plugin)
+    if use == NULL:
+        return STEP_CONTINUE
+    if not is_cacheable_method(exchange, use.config) or exchange.request.upgrade:
+        return begin_bypass(exchange, use)
+    if use.config.obeys_control:
+        read_request_control(exchange, &use.request)
+        if use.request.flags & (CONTROL_NO_STORE | CONTROL_NO_CACHE):
+            return begin_bypass(exchange, use)
+    safety = build_key(exchange, use.config, &use.full_key, &use.address)
+    if safety == KEY_NONE:
+        return begin_bypass(exchange, use)
+    use.public_only = safety == KEY_PUBLIC_ONLY
+    hash_key(use.config, use.full_key, &use.primary)
+    use.key = use.primary
+    use.has_key = True
+    if exchange.request.method == METHOD_HEAD:           # its response has no body: nothing to store (corrections.md, 22)
+        use.outcome = OUTCOME_MISS
+        return STEP_CONTINUE
+    use.is_whole = asks_for_whole(exchange)
+    use.deadline_ms = exchange.worker.loop.now_ms + use.config.coalesce_ms
+    return look(exchange, use)
+
+
+cdef int resume(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
+    cdef CacheUse* use = cache_use_of(exchange)
+    cdef uint8_t stage = use.stage
+    use.stage = STAGE_LOOKING
+    if stage == STAGE_ASKING:
+        return hear_redis(exchange, use)
+    use.has_waited = True
+    return look(exchange, use)
+
+
+# --- what the client is told -----------------------------------------------------------------------------------------
+cdef void tell_key(Head* head, const CacheUse* use) noexcept nogil:
+    cdef uint8_t[64] text
+    cdef uint32_t i
+    cdef uint8_t digit
+    for i in range(64):
+        digit = <uint8_t> (use.key.words[i >> 4] >> (60 - 4 * (i & 15)) & 15)
+        text[i] = digit + (48 if digit < 10 else 87)
+    set_own_field(head, b"X-Cache-Key", 11, text, 64)
+
+
+cdef void tell_age(Exchange* exchange, Head* head, const CacheUse* use) noexcept nogil:
+    cdef uint8_t[NUMBER_TEXT] text
+    cdef uint64_t age = <uint64_t> (age_of(use, wall_clock_ms()) // 1000)
+    set_own_field(head, b"Age", 3, text, format_number(age, text))
+
+
+cdef void tell_status(Head* head, uint8_t outcome) noexcept nogil:
+    if outcome == OUTCOME_HIT:
+        set_own_field(head, b"X-Cache-Status", 14, b"Hit", 3)
+    elif outcome == OUTCOME_MISS:
+        set_own_field(head, b"X-Cache-Status", 14, b"Miss", 4)
+    elif outcome == OUTCOME_REFRESH:
+        set_own_field(head, b"X-Cache-Status", 14, b"Refresh", 7)
+    else:
+        set_own_field(head, b"X-Cache-Status", 14, b"Bypass", 6)
+
+
+cdef int response(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
+    cdef CacheUse* use = cache_use_of(exchange)
+    cdef Head head
+    if use == NULL or use.step != exchange.step:
+        return STEP_CONTINUE
+    if exchange.flags & EXCHANGE_LOCAL and not exchange.flags & EXCHANGE_STORED \
+            and (use.outcome == OUTCOME_MISS or use.outcome == OUTCOME_REFRESH):
+        use.outcome = OUTCOME_BYPASS                     # an answer of the gateway's own
+    head = response_head(exchange)
+    if use.config.shows_status and use.outcome != OUTCOME_UNTOLD:
+        tell_status(&head, use.outcome)
+    if use.config.shows_key and use.has_key:
+        tell_key(&head, use)
+    if use.config.shows_age and exchange.flags & EXCHANGE_STORED:
+        tell_age(exchange, &head, use)
+    return STEP_CONTINUE
+
+
 cdef StepFunctions functions
 memset(&functions, 0, sizeof(functions))
+functions.access = access
+functions.resume = resume
+functions.response = response
 register_step("proxy_cache", functions)
