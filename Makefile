@@ -19,7 +19,7 @@ help:
 	@echo "asan     build with AddressSanitizer and UBSan; unit tests, fuzz corpus, integration smoke"
 	@echo "fuzz     fuzz the parsers for FUZZ_SECONDS ($(FUZZ_SECONDS))"
 	@echo "profile  where the cycles go (PROFILE_ARGS=...)"
-	@echo "docs     write the reference of settings into docs/settings.md"
+	@echo "docs     write the reference of settings into docs/settings.md, the presets into tuning/"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -62,6 +62,7 @@ profile: build
 
 docs: build
 	$(BIN)/gateway config show --markdown > docs/settings.md
+	$(BIN)/python -m gateway.tuning.presets tuning
 
 clean:
 	rm -rf build $(VENV) *.egg-info

@@ -141,6 +141,8 @@ ones finish their requests), **restart** needs a restart.
         print(f"- Default: {default.replace('``', 'empty')}")
         print("- Allowed: " + declaration.kind.allowed.replace("<", "\\<"))
         print(f"- Takes effect: {scope}")
+        if declaration.performance:
+            print("- Speed or capacity: see [tuning.md](tuning.md)")
         if declaration.kong_names:
             print("- Also: " + ", ".join(f"`KONG_{name.upper()}`" for name in declaration.kong_names))
         print()

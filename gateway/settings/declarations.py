@@ -156,6 +156,7 @@ class Settings:
         "0.0.0.0:8000 reuseport backlog=16384",
         Scope.WORKERS,
         "Addresses for proxied traffic",
+        performance=True,
     )
     admin_listen: tuple[Listener, ...] = setting(
         LISTEN, "127.0.0.1:8001", Scope.RESTART, "Addresses of the Admin API; keep them private"
@@ -258,6 +259,7 @@ class Settings:
         Scope.WORKERS,
         "Number of workers",
         kong=("nginx_worker_processes", "nginx_main_worker_processes"),
+        performance=True,
     )
     worker_connections: int = setting(
         number_or_auto(connections_possible, 16, 1_000_000, "16384, or what the descriptor limit allows"),
@@ -265,9 +267,14 @@ class Settings:
         Scope.WORKERS,
         "Client connections that one worker serves at once; more wait in the kernel's queue",
         kong=("nginx_events_worker_connections",),
+        performance=True,
     )
     cpu_affinity: tuple[int, ...] = setting(
-        AFFINITY, "off", Scope.WORKERS, "Processors that the workers are pinned to, in turn"
+        AFFINITY,
+        "off",
+        Scope.WORKERS,
+        "Processors that the workers are pinned to, in turn",
+        performance=True,
     )
     worker_shutdown_timeout: float = setting(
         duration(),
@@ -290,16 +297,25 @@ class Settings:
         "(debuggers)",
     )
     mem_cache_size: int = setting(
-        size(1 << 20, 1 << 38), "128m", Scope.RESTART, "Shared memory for cached responses"
+        size(1 << 20, 1 << 38),
+        "128m",
+        Scope.RESTART,
+        "Shared memory for cached responses",
+        performance=True,
     )
     rate_limit_table_size: int = setting(
-        size(1 << 16, 1 << 34), "12m", Scope.RESTART, "Shared memory for the counters of rate limits"
+        size(1 << 16, 1 << 34),
+        "12m",
+        Scope.RESTART,
+        "Shared memory for the counters of rate limits",
+        performance=True,
     )
     jwt_cache_size: int = setting(
         size(0, 1 << 34),
         "32m",
         Scope.RESTART,
         "Shared memory for JSON Web Tokens that have been verified, so that they need not be again; 0: none",
+        performance=True,
     )
 
     # --- clients
@@ -316,12 +332,14 @@ class Settings:
         Scope.LIVE,
         "Request bodies up to this size are held so that they can be sent again; at most 64k",
         kong=_nginx("client_body_buffer_size"),
+        performance=True,
     )
     plugin_body_limit: int = setting(
         size(0, 64 << 20),
         "1m",
         Scope.LIVE,
         "Bodies of requests and responses up to this size can be read and changed by plugins",
+        performance=True,
     )
     plugin_path: tuple[Path, ...] = setting(
         PATHS,
@@ -375,6 +393,7 @@ class Settings:
         Scope.LIVE,
         "Time that an idle client connection is kept; 0: none is",
         kong=_nginx("keepalive_timeout"),
+        performance=True,
     )
     keepalive_requests: int = setting(
         number(0, 1 << 31),
@@ -382,6 +401,7 @@ class Settings:
         Scope.LIVE,
         "Requests on one client connection; 0: any number",
         kong=_nginx("keepalive_requests"),
+        performance=True,
     )
     trusted_ips: tuple[IpNetwork, ...] = setting(
         NETWORKS, "", Scope.LIVE, "Peers whose X-Forwarded-* and real-IP headers are believed"
@@ -395,13 +415,25 @@ class Settings:
 
     # --- upstreams
     upstream_keepalive_pool_size: int = setting(
-        number(0, 65535), "512", Scope.LIVE, "Idle connections kept per upstream address and worker; 0: none"
+        number(0, 65535),
+        "512",
+        Scope.LIVE,
+        "Idle connections kept per upstream address and worker; 0: none",
+        performance=True,
     )
     upstream_keepalive_max_requests: int = setting(
-        number(0, 1 << 31), "10000", Scope.LIVE, "Requests on one upstream connection; 0: any number"
+        number(0, 1 << 31),
+        "10000",
+        Scope.LIVE,
+        "Requests on one upstream connection; 0: any number",
+        performance=True,
     )
     upstream_keepalive_idle_timeout: float = setting(
-        duration(0, 86400), "60", Scope.LIVE, "Time that an idle upstream connection is kept; 0: for ever"
+        duration(0, 86400),
+        "60",
+        Scope.LIVE,
+        "Time that an idle upstream connection is kept; 0: for ever",
+        performance=True,
     )
     retry_budget_percent: int = setting(
         number(0, 1000),
@@ -482,9 +514,14 @@ class Settings:
         "notice",
         Scope.LIVE,
         "Least severe level that is logged",
+        performance=True,
     )
     proxy_access_log: Path | None = setting(
-        LOG, "logs/access.log", Scope.WORKERS, "One line per proxied request"
+        LOG,
+        "logs/access.log",
+        Scope.WORKERS,
+        "One line per proxied request",
+        performance=True,
     )
     proxy_error_log: Path | None = setting(
         LOG,

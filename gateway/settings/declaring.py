@@ -32,6 +32,8 @@ class Declaration:
     kong_names: tuple[str, ...]
     """further names that Kong has for it, besides its own (lower case)"""
     secret: bool
+    performance: bool = False
+    """whether speed or capacity depend on it: docs/tuning.md then says how much, with a measurement"""
 
     def default_text(self) -> str:
         """The text used when the setting is given nowhere."""
@@ -46,7 +48,8 @@ def setting(
     *,
     kong: tuple[str, ...] = (),
     secret: bool = False,
+    performance: bool = False,
 ) -> Any:
     """A field of `Settings`; the arguments are those of its Declaration, `kong` its further names."""
-    declaration = Declaration("", kind, default, scope, meaning, kong, secret)
+    declaration = Declaration("", kind, default, scope, meaning, kong, secret, performance)
     return dataclasses.field(metadata={"declaration": declaration}, repr=not secret)

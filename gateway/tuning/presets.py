@@ -67,7 +67,7 @@ def _files(
             f"LimitNOFILE={descriptors}",
             "EnvironmentFile=-/etc/gateway/gateway.env",
         ]
-        files[LIMITS] = [f"* {kind} nofile {descriptors}" for kind in ("soft", "hard")]
+        files[LIMITS] = [f"{who} - nofile {descriptors}" for who in ("*", "root")]
     return {name: content(name, about, lines) for name, lines in files.items()}
 
 
