@@ -7,6 +7,7 @@ redirect, and is over, with its connection closed, when its time is.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 import time
@@ -92,8 +93,11 @@ def _said(error: Exception) -> str:
         return error.verify_message
     if isinstance(error, EOFError):
         return "connection closed"
-    strerror = getattr(error, "strerror", None)
-    return str(strerror or error or type(error).__name__).lower()
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or type(error).__name__).replace("_", " ").lower()
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
 
 
 async def _look(recipe: Recipe, ip: str, port: int, name: str) -> Outcome:
@@ -138,7 +142,9 @@ async def read_status(reader: asyncio.StreamReader) -> int:
         status = _status_in(await _line(reader))
         if not 100 <= status < 200 or status == 101:
             return status
-        while (await _line(reader)).rstrip(b"\r\n"):
+        is_over = False
+        while not is_over:
+            is_over = not (await _line(reader)).rstrip(b"\r\n")
             lines += 1
             if lines > MOST_INTERIM_LINES:
                 raise ValueError("too many interim responses")
