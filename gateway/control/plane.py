@@ -301,5 +301,6 @@ class ControlPlane:
             resolutions=self._publication.resolutions(),
             node_id=self.node_id,
             datastore_reachable=self.store.is_reachable,
+            stored_responses=self.stored_responses.statistics(),
             health=self.health,
         )

@@ -10,7 +10,7 @@ from native.cache_image import MarkKind
 from native.cache_store import CacheView
 from native.shm import SharedState
 
-from .purges import Purge, without_variants
+from .purges import VARIANT, Purge, without_variants
 
 if TYPE_CHECKING:
     from native.cache_store import StoredHead, StoredResponse
@@ -43,14 +43,13 @@ class FirstLevel:
     def _remove(self, key: str) -> None:
         found = self._view.get(key)
         self._view.remove(key)
-        if found is not None and (found["vary_count"] or b"\nv " in found["full_key"]):
+        if found is not None and (found["vary_count"] or VARIANT in found["full_key"]):
             base = without_variants(found["full_key"])
             self._view.remove_matching(lambda head: is_variant(head, base))
 
     def statistics(self) -> Mapping[str, int]:
-        """Numbers of the store, see CacheView."""
-        with self._using:
-            return self._view.statistics()
+        """Numbers of the store, see CacheView. Does not wait for a purge."""
+        return self._view.statistics()
 
 
 def is_variant(head: StoredHead, base: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 KEY = re.compile(r"[0-9a-f]{64}")
+VARIANT = b"\nv "
 LONGEST_PREFIX = 8192
 MOST_TAGS = 256
 LONGEST_TAG = 1024
@@ -109,5 +110,5 @@ def purge_of(document: Mapping[str, Any]) -> Purge:
 
 
 def without_variants(full_key: bytes) -> bytes:
-    """The beginning that the full keys of all variants of a response have in common."""
-    return full_key.partition(b"\nv ")[0]
+    """The full key without the lines in which variants of a response differ (native/cache_key.pxd)."""
+    return full_key[: full_key.find(VARIANT) + 1] if VARIANT in full_key else full_key

@@ -17,7 +17,7 @@ from gateway.plugins._redis_client import describe, make_client
 from gateway.settings import Settings
 from native.cache_image import LONGEST_IMAGE, read_full_key, read_image
 
-from .purges import CacheUnavailable, Purge, without_variants
+from .purges import VARIANT, CacheUnavailable, Purge, without_variants
 
 if TYPE_CHECKING:
     from native.cache_image import ReadImage
@@ -74,7 +74,7 @@ class RedisCache:
         name = entry_key(plugin_id, key)
         image = read_image(as_bytes(await self._client.getrange(name, 0, LONGEST_IMAGE - 1)))
         await self._client.unlink(name)
-        if image is not None and (image["vary_count"] or b"\nv " in image["full_key"]):
+        if image is not None and (image["vary_count"] or VARIANT in image["full_key"]):
             base = without_variants(image["full_key"])
             await self._remove_chosen(plugin_id, lambda full_key: without_variants(full_key) == base)
 

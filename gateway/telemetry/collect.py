@@ -42,6 +42,8 @@ class Scrape:
     datastore_reachable: bool = True  # with a declarative file the store is memory
     health: KnownHealth = field(default_factory=NothingKnown)
     """of the addresses of targets"""
+    stored_responses: Mapping[str, int] = field(default_factory=dict)
+    """how the cache stands (CacheView.statistics)"""
 
 
 def metrics_page(scrape: Scrape) -> bytes:
@@ -80,6 +82,14 @@ def add_node(page: Exposition, scrape: Scrape) -> None:
     page.add(m.LIMIT_EVICTIONS, limits["evictions"])
     page.add(m.LIMIT_PLACES, limits["places"])
     page.add(m.LIMIT_PLACES_USED, limits["used_places"])
+    for metric, name in (
+        (m.CACHE_ENTRIES, "entries"),
+        (m.CACHE_BYTES, "bytes"),
+        (m.CACHE_SIZE, "size"),
+        (m.CACHE_EVICTIONS, "evictions"),
+        (m.CACHE_EMPTIED, "emptied"),
+    ):
+        page.add(metric, scrape.stored_responses.get(name, 0))
     for type_name, entities in sorted(scrape.configuration.entities.items()):
         page.add(m.CONFIGURATION_SIZE, len(entities), type_name)
     states = Counter(resolution.state.name.lower() for resolution in scrape.resolutions.values())

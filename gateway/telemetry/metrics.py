@@ -147,6 +147,17 @@ LIMIT_PLACES_USED = Metric(
     "gauge",
     "Places of the table of rate limits that have been used; those of ended windows are used again",
 )
+CACHE_ENTRIES = Metric("sluicegate_cache_entries", "gauge", "Responses in the cache of this node")
+CACHE_BYTES = Metric("sluicegate_cache_bytes", "gauge", "Memory of the cache that is in use, in bytes")
+CACHE_SIZE = Metric("sluicegate_cache_size_bytes", "gauge", "Memory that the cache has for responses, in bytes")
+CACHE_EVICTIONS = Metric(
+    "sluicegate_cache_evictions_total", "counter", "Stored responses that went for want of room"
+)
+CACHE_EMPTIED = Metric(
+    "sluicegate_cache_emptied_total",
+    "counter",
+    "Parts of the cache that were emptied because a process died while it wrote there",
+)
 CONFIGURATION_SIZE = Metric(
     "sluicegate_entities", "gauge", "Entities of the current configuration by type", ("type",)
 )
