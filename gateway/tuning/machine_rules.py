@@ -72,7 +72,7 @@ MACHINE_RULES: tuple[Rule, ...] = (
             ),
             verdict=Verdict.CONSIDER,
         ),
-        otherwise="no quota",
+        otherwise="no quota of a cgroup holds them back",
         source="documented: scheduler/sched-bwc",
     ),
     _machine(
@@ -85,6 +85,7 @@ MACHINE_RULES: tuple[Rule, ...] = (
                 f"{size_text(s.memory)}; leave half of it "
                 "to processes and to the kernel's socket buffers"
             ),
+            verdict=Verdict.CONSIDER,
         ),
         otherwise="cache and tables take less than half of it",
         source="documented: docs/tuning.md",
@@ -121,7 +122,7 @@ MACHINE_RULES: tuple[Rule, ...] = (
             reason=lambda s: "the frequency follows the load a moment late, which shows at light load as p99",
             verdict=Verdict.CONSIDER,
         ),
-        otherwise="performance",
+        otherwise="performance: the frequency does not follow the load",
         source="documented: admin-guide/pm/cpufreq",
         applies=lambda s: bool(s.facts.governors),
     ),
