@@ -68,7 +68,8 @@ cdef void put_host(Exchange* exchange, Buffer* out, const uint8_t* head) noexcep
         put(out, exchange.host_override.data, exchange.host_override.length)
     elif exchange.route.flags & ROUTE_PRESERVE_HOST and request.has_host:
         put(out, head + request.authority_offset, request.authority_length)
-    elif not exchange.service.is_upstream and exchange.peer_key_override == 0:
+    elif not exchange.service.is_upstream and exchange.peer_key_override == 0 \
+            and exchange.peer.port == exchange.service.port:    # else an SRV record tells the port, as in Kong
         text = exchange.service.host_header
         put(out, snapshot_text(exchange.configuration.base, text), text.length)
     else:
