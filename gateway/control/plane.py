@@ -24,7 +24,6 @@ from gateway.store.read_only import ReadOnlyStore
 from gateway.store.source import DeclarativeSource
 from gateway.store.writable_file import WritableFileStore
 from gateway.stored_responses import StoredResponses
-from gateway.stored_responses import StoredResponses
 from gateway.telemetry.collect import Scrape
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import SharedState, WorkerState
@@ -71,7 +70,6 @@ class ControlPlane:
         self.health = publisher.slots
         self.events = events_of(settings, node_id)
         self.stored_responses = StoredResponses(shared, self.events, settings)
-        self.stored_responses = StoredResponses(shared, self.events, settings)
         self._slots = slots
         self._remembered = remembered
         self._publication = Publication(settings, publisher, slots, lambda: store.configuration)
@@ -107,7 +105,6 @@ class ControlPlane:
         self.store.follow(look)
         self.events.start()
         self.stored_responses.follow(self.configuration)
-        self.stored_responses.follow(self.configuration)
         if not isinstance(self.store, ReadOnlyStore):
             self._spawn(self._remove_expired())
 
@@ -118,7 +115,6 @@ class ControlPlane:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.events.close()
-        await self.stored_responses.close()
         await self.stored_responses.close()
         await self._prober.close()
         await self._publication.close()
@@ -190,6 +186,7 @@ class ControlPlane:
                 await self._transactions.run(partial(self.store.replace, before))
             raise
         self.settings = settings or self.settings
+        self.stored_responses.follow(self.store.configuration)
         await self._remember(configuration)
         return acknowledged
 
@@ -268,7 +265,6 @@ class ControlPlane:
     def _committed(self) -> None:
         if self.store.configuration is not self._known:
             self._known = self.store.configuration
-            self.stored_responses.follow(self._known)
             self.stored_responses.follow(self._known)
             self._publication.request()
 
