@@ -13,6 +13,7 @@ from gateway.entities.hosts import HostKind, InvalidHost, parse_host
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot import Resolution, ResolutionState
+from gateway.snapshot.peers import TargetAddress
 from gateway.snapshot.target_health import address_of, is_checked, serves
 from gateway.snapshot.upstream_health import UpstreamHealth
 from gateway.store import Configuration
@@ -66,6 +67,7 @@ def health_endpoints(plane: ControlPlane) -> list[Endpoint]:
             page: dict[str, Any] = {"data": balancer_health(health, targets), "next": None}
         else:
             now = time.time()
+            details = request.query_params.get("details") == "1"
             page = children_page(
                 request,
                 configuration,
@@ -73,7 +75,7 @@ def health_endpoints(plane: ControlPlane) -> list[Endpoint]:
                 upstream,
                 lambda target, view: {
                     **admin_form(target, view, now),
-                    **target_health(health, cast("Target", target)),
+                    **target_health(health, cast("Target", target), details=details),
                 },
             )
         return json_response(200, {**page, "node_id": plane.node_id})
@@ -136,8 +138,8 @@ def parsed_address(text: str) -> tuple[str, int] | None:
         return None
 
 
-def target_health(health: Health, target: Target) -> dict[str, Any]:
-    """The members that a target has besides its fields."""
+def target_health(health: Health, target: Target, *, details: bool) -> dict[str, Any]:
+    """The members that a target has besides its fields. `details`: with everything that is counted."""
     addresses = health.addresses(target)
     if not addresses and target.weight:
         return {"health": "DNS_ERROR"}
@@ -147,6 +149,7 @@ def target_health(health: Health, target: Target) -> dict[str, Any]:
             "port": address.port,
             "weight": address.weight,
             "health": health.word(health.is_healthy(target, address)),
+            **(counted(health, target, address) if details else {}),
         }
         for address in addresses
     ]
@@ -154,6 +157,26 @@ def target_health(health: Health, target: Target) -> dict[str, Any]:
     return {
         "health": health.word(healthy or not addresses),
         "data": {**health.host_fields(target), "addresses": shown},
+    }
+
+
+def counted(health: Health, target: Target, address: TargetAddress) -> dict[str, Any]:
+    """What the node has counted of an address (an extension of Kong's answer)."""
+    facts = health.facts(target, address)
+    if facts is None:
+        return {"counters": None}
+    return {
+        "counters": {
+            "state": facts["health"].name.removeprefix("TARGET_").lower(),
+            "successes": facts["successes"],
+            "tcp_failures": facts["tcp_failures"],
+            "timeouts": facts["timeouts"],
+            "http_failures": facts["http_failures"],
+            "changes": facts["changes"],
+            "open": facts["open"],
+            "requests": facts["requests"],
+            "failures": facts["failures"],
+        }
     }
 
 
@@ -199,7 +222,8 @@ def record_type(kind: HostKind, resolution: Resolution) -> str:
 # --- for the document of the API ------------------------------------------------------------------------
 
 SHOW = Description(
-    "The health of the targets of an upstream; with balancer_health=1 of the upstream as a whole.",
+    "The health of the targets of an upstream; with balancer_health=1 of the upstream as a whole; with "
+    "details=1 also what was counted of each address.",
     {
         200: Answer(
             "Targets with their addresses, or one object.",
