@@ -22,7 +22,7 @@ cdef void fill_slot_table(const uint64_t* identities, const double* weights, uin
         winners[slot] = <uint16_t> winner
 
 
-def slot_table(list candidates, uint32_t slots) -> bytes:
+def slot_table(object candidates, uint32_t slots) -> bytes:
     """The winner of every slot as uint16, its place in `candidates`: (identity, weight above 0) each, 1 to 65535."""
     cdef uint32_t count = <uint32_t> len(candidates)
     cdef uint32_t index

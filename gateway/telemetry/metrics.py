@@ -149,7 +149,9 @@ LIMIT_PLACES_USED = Metric(
 )
 CACHE_ENTRIES = Metric("sluicegate_cache_entries", "gauge", "Responses in the cache of this node")
 CACHE_BYTES = Metric("sluicegate_cache_bytes", "gauge", "Memory of the cache that is in use, in bytes")
-CACHE_SIZE = Metric("sluicegate_cache_size_bytes", "gauge", "Memory that the cache has for responses, in bytes")
+CACHE_SIZE = Metric(
+    "sluicegate_cache_size_bytes", "gauge", "Memory that the cache has for responses, in bytes"
+)
 CACHE_EVICTIONS = Metric(
     "sluicegate_cache_evictions_total", "counter", "Stored responses that went for want of room"
 )
@@ -181,6 +183,9 @@ WORKER_COUNTERS = {
     ),
     "upstream_retries": Metric(
         "sluicegate_upstream_retries_total", "counter", "Requests sent again to another or the same address"
+    ),
+    "retries_refused": Metric(
+        "sluicegate_upstream_retries_refused_total", "counter", "Retries that the retry budget did not allow"
     ),
     "upstream_failures": Metric(
         "sluicegate_upstream_failures_total", "counter", "Tries that ended without a response"

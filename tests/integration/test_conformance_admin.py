@@ -27,7 +27,6 @@ WAITING_FOR = {
     "logging plugins": ("httplog", "log-custom"),
     "oauth2": ("oauth2-untrusted",),
     "proxy-cache in the Admin API": ("pcache-consumer",),
-    "hashing": ("lb-hash-cookie", "lb-hash-ip", "lb-hash-query-arg"),
 }
 WAITING = {scenario: reason for reason, scenarios in WAITING_FOR.items() for scenario in scenarios}
 

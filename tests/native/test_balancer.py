@@ -79,7 +79,7 @@ def peers_file(
         slot=slot,
         hash_name="sticky",
         cookie_path="/",
-        **({"hash_slots": 500} if algorithm is HASHING else {}),
+        hash_slots=500 if algorithm is HASHING else 0,
         **options,
     )
     builder.add_set(prepared)
@@ -301,7 +301,7 @@ def test_a_hash_stays_where_it_was_while_others_fail(shared: SharedState, states
 
 def test_tables_refuse_what_is_no_candidate() -> None:
     for candidates in ([], [(1, 0)], [(1, -1)]):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"a (table|candidate) has"):
             slot_table(candidates, 10)
     assert slot_table([(1, 1)], 0) == b""
 
