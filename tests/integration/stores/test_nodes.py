@@ -52,6 +52,23 @@ def routes(gateway: Gateway, name: str) -> bool:
     return status == 502
 
 
+def add_target(gateway: Gateway) -> None:
+    """A target whose health is checked."""
+    upstream = {"name": "pool", "healthchecks": {"passive": {"unhealthy": {"tcp_failures": 3}}}}
+    assert call(gateway, "POST", "/upstreams", upstream)[0] == 201
+    assert call(gateway, "POST", "/upstreams/pool/targets", {"target": "127.0.0.1:9"})[0] == 201
+
+
+def mark(gateway: Gateway, word: str) -> None:
+    """Make the target healthy or unhealthy."""
+    assert call(gateway, "PUT", f"/upstreams/pool/targets/127.0.0.1:9/{word}") == (204, None)
+
+
+def health(gateway: Gateway) -> str:
+    """The health of the target."""
+    return str(call(gateway, "GET", "/upstreams/pool/health")[1]["data"][0]["health"])
+
+
 def end(gateway: Gateway, number: int) -> None:
     """End the gateway, in order (SIGTERM) or by killing every process of it."""
     assert gateway.process is not None
@@ -90,6 +107,13 @@ def test_nodes_follow_each_other_and_outlive_the_database(database: Address) -> 
         assert call(second, "GET", "/routes/one")[0] == 200
         status, answer = call(second, "POST", "/services", {"name": "one", "host": "h"})
         assert (status, answer["code"]) == (409, 5)
+        add_target(first)
+        mark(first, "unhealthy")
+        assert health(first) == "UNHEALTHY"
+        wait_for(lambda: health(second) == "UNHEALTHY", what="the other node leaves it out, too")
+        mark(second, "healthy")
+        assert health(second) == "HEALTHY"
+        wait_for(lambda: health(first) == "HEALTHY", what="and takes it back")
 
         server = shared_server()
         server.kill()
@@ -100,6 +124,8 @@ def test_nodes_follow_each_other_and_outlive_the_database(database: Address) -> 
             assert routes(first, "one")
             assert call(first, "GET", "/routes/one")[0] == 200
             wait_for(lambda: not is_reachable(second), what="the other node notices")
+            mark(second, "unhealthy")
+            assert (health(first), health(second)) == ("HEALTHY", "UNHEALTHY"), "each for itself"
 
             end(second, signal.SIGTERM)
             second.start()
