@@ -83,7 +83,7 @@ def _profile(directory: Path, scenario: str, seconds: int, tool: Tool, top: int)
     """Start everything, load, look, end everything; the text to print."""
     require_wrk()
     lanes = SCENARIOS[scenario].lanes(["gateway"]) if scenario in SCENARIOS else []
-    lane = next((lane for lane in lanes if lane.proxy == "gateway" and lane.routes == 1), None)
+    *_, lane = (None, *(lane for lane in lanes if lane.proxy == "gateway" and lane.routes == 1))
     if lane is None:
         raise BenchError(f"{scenario!r} is no scenario with a plain gateway lane")
     if (missing := Gateway.missing()) is not None:
@@ -102,6 +102,7 @@ def _profile(directory: Path, scenario: str, seconds: int, tool: Tool, top: int)
             cpus=cpus.proxy,
             control_cpus=[],
             routes=1,
+            setup=lane.setup,
             wrapper=wrapper if slow else [],
             start_seconds=SLOW_START_SECONDS if slow else START_SECONDS,
         )
