@@ -90,8 +90,8 @@ class CacheView:
     def statistics(self) -> dict[str, int]:
         """entries; bytes: of memory in use; size: bytes that entries can have; shards; longest; evictions:
         entries that went for want of room; emptied: shards emptied because a process died while writing;
-        skipped: responses not stored for want of room or because of others; purged: responses not stored because
-        of a purge meanwhile."""
+        skipped: responses not stored for want of room or because of others; purged: responses not stored
+        because of a purge meanwhile."""
 
 # For tests and figures.
 class HalfEntry:
@@ -116,10 +116,31 @@ class FoundEntry:
     def freshen(self, **fields: int) -> bool: ...
 
 def hold_shard(view: CacheView, key: str) -> bool: ...
+def release_shard(view: CacheView, key: str) -> None: ...
 def bucket_of_key(view: CacheView, key: str) -> tuple[int, int]: ...
 def store_between_stops(
-    view: CacheView, key: str, full_key: bytes, body: bytes, rest: bytes, give_up: bool = False
+    view: CacheView,
+    key: str,
+    full_key: bytes,
+    body: bytes,
+    rest: bytes,
+    sequence: int,
+    give_up: bool = False,
 ) -> None: ...
 def check_shards(view: CacheView) -> dict[str, int]: ...
 def nanoseconds_per_hit(view: CacheView, key: str, full_key: bytes, rounds: int) -> float: ...
 def nanoseconds_per_store(view: CacheView, full_key: bytes, body: bytes, rounds: int) -> float: ...
+
+class Hammer:
+    """One of many processes that do at random what can be done with a store, and look at every byte.
+
+    `board`: memory that they share, at least BOARD_WORDS 64-bit words; first the HAMMER_COUNTS."""
+
+    def __init__(self, view: CacheView, board: memoryview, seed: int, longest: int = ...) -> None: ...
+    def work(self, rounds: int) -> int:
+        """0, or what was wrong: a number in cache_store_hammer.pxi."""
+    def rest(self) -> None:
+        """Discard what is begun, unpin what is pinned."""
+
+BOARD_WORDS: int
+HAMMER_COUNTS: tuple[str, ...]

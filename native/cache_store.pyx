@@ -22,6 +22,7 @@ The parts:
 """
 
 from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from native.hashing cimport xxh64
@@ -280,3 +281,4 @@ include "cache_store_writing.pxi"
 include "cache_store_purging.pxi"
 include "cache_store_view.pxi"
 include "cache_store_testing.pxi"
+include "cache_store_hammer.pxi"

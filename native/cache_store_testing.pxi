@@ -80,12 +80,23 @@ cdef class FoundEntry:
         return show_head(&self.entry.head, b"")
 
 
-def hold_shard(CacheView view not None, str key not None) -> bool:
-    """Take the lock of the shard of a key, as a process does that is killed then."""
-    cdef Place place
+cdef void find_place_of(CacheView view, str key, Place* place) except *:
     cdef CacheKey wanted = parse_key(key)
-    find_place(&view.store_, shard_of(&view.store_, place_hash(&view.store_, &wanted)), &place)
+    find_place(&view.store_, shard_of(&view.store_, place_hash(&view.store_, &wanted)), place)
+
+
+def hold_shard(CacheView view not None, str key not None) -> bool:
+    """Take the lock of the shard of a key."""
+    cdef Place place
+    find_place_of(view, key, &place)
     return lock_shard(&view.store_, &place)
+
+
+def release_shard(CacheView view not None, str key not None) -> None:
+    """Give it back."""
+    cdef Place place
+    find_place_of(view, key, &place)
+    unlock_shard(&place)
 
 
 def bucket_of_key(CacheView view not None, str key not None) -> tuple[int, int]:
@@ -98,7 +109,7 @@ def bucket_of_key(CacheView view not None, str key not None) -> tuple[int, int]:
 
 
 def store_between_stops(CacheView view not None, str key not None, bytes full_key not None, bytes body not None,
-                        bytes rest not None, bint give_up=False) -> None:
+                        bytes rest not None, uint64_t sequence, bint give_up=False) -> None:
     """Write an entry in two parts, and publish or discard it. The process stops itself before and after, for somebody who
     goes through it step by step."""
     cdef Filling filling
@@ -115,7 +126,7 @@ def store_between_stops(CacheView view not None, str key not None, bytes full_ke
     fill_head(&head, {"keep_until_ms": 9_000_000_000_000})
     with nogil:
         raise_signal(SIGSTOP)
-        if (cache_begin(store, &filling, &wanted, key_text, key_length, cache_sequence(store))
+        if (cache_begin(store, &filling, &wanted, key_text, key_length, sequence)
                 and cache_append(store, &filling, body_text, body_length)
                 and cache_append(store, &filling, rest_text, rest_length)):
             if give_up:

@@ -255,8 +255,9 @@ cdef class CacheView:
             while self.is_chosen(&place, block, &head, &word, predicate, prefix, scope):
                 if retire(&place, block, word):
                     counted += head.keep_until_ms > now
-                    give_soon(&self.store_, &place, block)
                     break
+            if state_of(cache_load(&place.blocks[block].word)) == LIMBO:
+                give_soon(&self.store_, &place, block)
         return counted
 
     cdef bint is_chosen(self, const Place* place, uint32_t block, EntryHead* head, uint64_t* word, predicate,
