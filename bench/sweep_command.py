@@ -27,6 +27,7 @@ from bench.sweep import (
     scenario_of,
     seconds_planned,
 )
+from bench.sweep_document import write_into
 from bench.sweep_page import sweep_page, sweep_tables
 
 ROUNDS, SECONDS = 5, 2
@@ -62,6 +63,12 @@ def sweep(
             "[default: bench/results/sweep-<time>-<commit>.json]"
         ),
     ] = None,
+    document: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Markdown file whose tables, between marks, are written anew (sweep_document.py)."
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option(help="Without warm-up: shows only that it runs.")] = False,
     pin: Annotated[bool, typer.Option(help="Keep the gateways and the load on CPUs of their own.")] = True,
 ) -> None:
@@ -79,6 +86,8 @@ def sweep(
         write_report(report, path)
         path.with_suffix(".html").write_text(sweep_page(report), encoding="utf-8")
         console.print(*sweep_tables(report), sep="\n")
+        if document is not None and not interrupted:
+            write_into(document, report)
         console.print(f"report: {path}\npage: {path.with_suffix('.html')}", highlight=False)
     if interrupted:
         errors.print("bench: interrupted; everything it started was ended", style="red")

@@ -172,20 +172,19 @@ def _terminal_cell(lane: Lane, metric: str, difference: Difference | None) -> st
 
 
 def sweep_markdown(report: Report) -> str:
-    """The tables for docs/tuning.md; differences within the noise are in brackets."""
-    parts = []
-    for scenario in report.scenarios:
-        metrics = _metrics(scenario)
-        by_place = {(one.lane, one.metric): one for one in differences(scenario)}
-        lines = [["", *map(heading, metrics)], ["---", *("---:" for _ in metrics)]]
-        for lane in scenario.lanes:
-            cells = [
-                _median(lane, metric) + _bracketed(by_place.get((lane.name, metric))) for metric in metrics
-            ]
-            lines.append([f"`{lane.name}`", *cells])
-        rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        parts.append(f"### {scenario.title}\n\n{rows}")
-    return "\n\n".join(parts)
+    """A table for each experiment, with its title."""
+    return "\n\n".join(f"### {one.title}\n\n{experiment_table(one)}" for one in report.scenarios)
+
+
+def experiment_table(scenario: Scenario) -> str:
+    """Medians and differences from the first line as Markdown; what noise explains is in brackets."""
+    metrics = _metrics(scenario)
+    by_place = {(one.lane, one.metric): one for one in differences(scenario)}
+    lines = [["", *map(heading, metrics)], ["---", *("---:" for _ in metrics)]]
+    for lane in scenario.lanes:
+        cells = [_median(lane, metric) + _bracketed(by_place.get((lane.name, metric))) for metric in metrics]
+        lines.append([f"`{lane.name}`", *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _bracketed(difference: Difference | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from bench.sweep import (
     scenario_of,
     seconds_planned,
 )
+from bench.sweep_document import rendered
 from bench.sweep_page import is_sweep, sweep_markdown, sweep_page, sweep_tables
 
 needs_wrk_and_nginx = pytest.mark.skipif(
@@ -173,6 +175,34 @@ def test_page_is_well_formed_and_has_the_plots() -> None:
     assert all("worker_processes=2" in chart.attrib["aria-label"] for chart in charts)
     assert "<script" not in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_tables_of_a_document_are_written_between_the_marks() -> None:
+    report = made_sweep([1000, 1010, 990], [1500, 1490, 1520])
+    report.notes = [
+        "sweep 1: other programs used the machine: 40% during a, 70% during b",
+        "something else",
+    ]
+    text = "before\n<!-- sweep: facts -->\nold\n<!-- end -->\n"
+    text += "<!-- sweep: worker_processes under proxy-small -->\n<!-- end -->\nafter\n"
+    found = rendered(text, report)
+    assert found.startswith("before\n")
+    assert found.endswith("<!-- end -->\nafter\n")
+    assert "old" not in found
+    assert "| `worker_processes=2` |" in found
+    assert "up to 70 % of it, in 1 of 1 experiments" in found
+    assert "- Beware: something else" in found
+    assert rendered(found, report) == found
+    with pytest.raises(BenchError, match="no experiment 'nothing'"):
+        rendered("<!-- sweep: nothing -->\n<!-- end -->", report)
+
+
+def test_document_on_tuning_has_what_its_preset_measures() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "tuning.md").read_text()
+    titles = [scenario_of(one, number).title for number, one in enumerate(PRESETS["docs"], 1)]
+    marks = re.findall(r"<!-- sweep: (.+?) -->\n(.*?)<!-- end -->", document, re.DOTALL)
+    assert {name for name, _ in marks} == {"facts", *titles}
+    assert all(content.strip() for _, content in marks)
 
 
 def test_popular_addresses_are_asked_for_more_often() -> None:
