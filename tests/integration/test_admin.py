@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ import psutil
 import pytest
 
 from gateway.run_directory import RunDirectory, read_json
-from tests.support.dns_server import DnsServer, Zone
+from tests.support.dns_server import RunningDns
 from tests.support.gateway import Gateway, one_service, read_all, wait_for
 from tests.support.prometheus_text import Family, parse
 from tests.support.upstreams import Upstream, response
@@ -260,38 +259,6 @@ def test_a_slow_admin_client_does_not_hold_up_the_stop() -> None:
 # --- names ----------------------------------------------------------------------------------------------
 
 
-class NameServer:
-    """A DNS server in a thread of its own."""
-
-    def __init__(self) -> None:
-        self.zone = Zone()
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        started = threading.Event()
-
-        async def begin() -> DnsServer:
-            server = DnsServer(self.zone)
-            await server.start()
-            self.port = server.port
-            started.set()
-            return server
-
-        def run() -> None:
-            server = self._loop.run_until_complete(begin())
-            self._loop.run_forever()
-            server.stop()
-            self._loop.run_until_complete(asyncio.sleep(0))
-            self._loop.close()
-
-        self._thread = threading.Thread(target=run, daemon=True)
-        self._thread.start()
-        assert started.wait(10)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-
 def serve_text(text: bytes) -> Any:
     """A handler that answers every request with a text."""
 
@@ -304,8 +271,7 @@ def serve_text(text: bytes) -> Any:
 
 
 def test_traffic_follows_the_addresses_of_a_name() -> None:
-    names = NameServer()
-    with Upstream(serve_text(b"one")) as one, Upstream(serve_text(b"two")) as two:
+    with RunningDns() as names, Upstream(serve_text(b"one")) as one, Upstream(serve_text(b"two")) as two:
         names.zone.set("svc.test", "SRV", f"1 1 {one.port} host.test.", ttl=1)
         names.zone.set("host.test", "A", "127.0.0.1", ttl=1)
         document = {
@@ -333,7 +299,6 @@ def test_traffic_follows_the_addresses_of_a_name() -> None:
             asked = len(names.zone.questions)
             wait_for(lambda: len(names.zone.questions) > asked, what="a question without an answer")
             assert gateway.request("/")[2] == b"two"
-    names.stop()
 
 
 # --- browsers --------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support import prometheus_text
 from tests.support.certificates import self_signed
 from tests.support.curl_lines import Answer, CurlLine
-from tests.support.gateway import Gateway, wait_for
+from tests.support.gateway import Gateway, free_port, wait_for
 from tests.support.stores import WRITABLE_STORES, gateway_on
 
 WALKTHROUGHS = Path(__file__).parents[3] / "shared" / "walkthroughs.md"
@@ -104,7 +104,7 @@ def section(letter: str) -> list[CurlLine]:
     return [CurlLine.parse(line) for line in found[0].splitlines() if line.startswith("curl ")]
 
 
-LATER = ("proxy-cache", "response-caching", "proxy-circuit-breaker", "http-log")
+LATER = ("proxy-cache", "response-caching", "http-log")
 """Plugins that come with later issues."""
 
 
@@ -352,9 +352,24 @@ def balancing_many_services(walk: Walk, certificate: str) -> None:
     # Where requests would go now is an address of somebody's network: it is not asked.
     health = walk.admin("GET", "/upstreams/my-backend-upstream/health")
     assert [one["target"] for one in health["data"]] == ["192.168.1.100:8080"]
+    failures_in_a_row(walk)
     walk.next("name=request-transformer", "X-Internal-Client:KongGateway")
-    walk.admin("PATCH", "/services/my-backend-service", {"host": "user-service"})
+    walk.admin("PATCH", "/services/my-backend-service", {"host": "user-service", "port": 8080})
     assert walk.ask("/backend").fields["x-internal-client"] == "KongGateway"
+
+
+def failures_in_a_row(walk: Walk) -> None:
+    breaker = walk.next("name=proxy-circuit-breaker", "config.http_failures=5", "config.timeout=10")
+    assert (breaker["config"]["http_failures"], breaker["config"]["timeout"]) == (5, 10)
+    nobody = {"host": "127.0.0.1", "port": free_port()}
+    walk.admin("PATCH", "/services/my-backend-service", nobody)
+    assert [walk.ask("/backend").status for _ in range(5)] == [502] * 5
+    refused = walk.ask("/backend")
+    assert (refused.status, b"Circuit breaker is open" in refused.body) == (503, True)
+    assert 1 <= int(refused.headers["Retry-After"]) <= 10
+    [circuit] = walk.admin("GET", "/circuit-breakers")["data"]
+    assert (circuit["state"], circuit["service"]["name"]) == ("open", "my-backend-service")
+    walk.admin("DELETE", f"/circuit-breakers/{circuit['id']}")
 
 
 @pytest.mark.filterwarnings("ignore:The HMAC key is")  # the text has short ones

@@ -203,12 +203,11 @@ def test_requests_that_are_refused_before_it_do_not_ask_it(gateway: Gateway, beh
 # --- half open ----------------------------------------------------------------------------------------
 
 
-def opened(gateway: Gateway, behind: Behind, **config: Any) -> None:
+def opened(gateway: Gateway, behind: Behind) -> None:
     """A circuit that has just opened, and is half open in a moment."""
-    guarded(gateway, behind.upstream.port, breaker(**{"http_failures": 1, "timeout": SHORT, **config}))
+    guarded(gateway, behind.upstream.port, breaker(http_failures=1, timeout=SHORT))
     behind.status = 500
     fail(gateway, 1, 500)
-    assert ask(gateway) == OPEN
     behind.status = 200
 
 
@@ -227,8 +226,8 @@ def test_a_probe_that_fails_opens_it_again(gateway: Gateway, behind: Behind) -> 
     opened(gateway, behind)
     behind.status = 500
     wait_for(lambda: ask(gateway)[0] == 500, what="a probe")
-    assert ask(gateway) == OPEN
-    assert circuits(gateway)[0]["opened"] == 2
+    [circuit] = circuits(gateway)
+    assert (circuit["state"], circuit["opened"]) == ("open", 2)
     assert behind.asked == 2
 
 
@@ -424,12 +423,20 @@ def test_the_admin_api_shows_and_closes_it(gateway: Gateway, behind: Behind) -> 
 
 
 def test_metrics_and_log(gateway: Gateway, behind: Behind) -> None:
-    guarded(gateway, behind.upstream.port, breaker(http_failures=1, timeout=SHORT), name="named")
+    known = breaker(http_failures=1)
+
+    def stays_open_for(seconds: float) -> None:
+        known["config"]["timeout"] = seconds
+        guarded(gateway, behind.upstream.port, known, name="named")
+
+    stays_open_for(LONG)
     behind.status = 500
     fail(gateway, 1, 500)
     assert ask(gateway) == OPEN
+    stays_open_for(SHORT)
     behind.status = 200
     wait_for(lambda: passes(gateway), what="a probe")
+    stays_open_for(LONG)
     behind.status = 500
     fail(gateway, 1, 500)
     assert ask(gateway) == OPEN
@@ -442,7 +449,8 @@ def test_metrics_and_log(gateway: Gateway, behind: Behind) -> None:
     assert float(refused.split()[1]) >= 2
 
     wait_for(lambda: len(said_of_named(gateway)) == 4, what="the last line")
-    assert said_of_named(gateway) == ["open", "half open", "closed", "open"]
+    # two workers write it, each when it has time
+    assert sorted(said_of_named(gateway)) == ["closed", "half open", "open", "open"]
 
 
 def said_of_named(gateway: Gateway) -> list[str]:
