@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
-from native.arguments cimport Argument, Arguments, arguments_begin, arguments_parse
+from native.arguments cimport Arguments, arguments_begin, arguments_parse
 from native.cookies cimport request_cookie, send_cookie
 from native.fields cimport Head, Text, find_field, same_text, text_of
 from native.hashing cimport xxh64

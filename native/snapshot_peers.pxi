@@ -257,7 +257,7 @@ cdef dict describe_rules(const HealthRules* rules):
         "healthy_statuses": [status for status in range(1024) if rules.healthy_statuses[status // 8] >> status % 8 & 1],
         "unhealthy_statuses": [
             status for status in range(1024) if rules.unhealthy_statuses[status // 8] >> status % 8 & 1],
-        **limits, "threshold": rules.threshold / 1000,
+        **limits, "threshold": <double> rules.threshold / 1000,
     }
 
 

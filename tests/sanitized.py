@@ -28,6 +28,7 @@ INTEGRATION_SMOKE = [
     "tests/integration/test_http_retries.py",
     "tests/integration/test_http_desync.py",
     "tests/integration/test_http_chaos.py",
+    "tests/integration/test_balancing.py",
     "tests/integration/plugins",
 ]
 

@@ -183,8 +183,10 @@ class PeersCompiler:
             for protocol in protocols:
                 key = f"upstream:{upstream.name}" + (":tls" if protocol in WITH_TLS else "")
                 found = known.get(key)
-                # an address that found no place may find one now
-                missing = self._counts and found is not None and NO_SLOT in found[1].targets
+                # who found no place may find one now
+                missing = (
+                    self._counts and found is not None and NO_SLOT in (found[1].group, *found[1].targets)
+                )
                 if found is None or found[0] != source or missing:
                     found = (source, upstream_set(key, upstream, own, answers, protocol, self._slots))
                 self._sets[key] = found

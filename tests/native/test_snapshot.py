@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_support import compiled, route
 
+from gateway.snapshot.balancing import HealthRules
 from native.router import Router
 from native.snapshot import (
     FORMAT,
     HEADER_SIZE,
     MAGIC,
+    BalancingAlgorithm,
     ConfigurationBuilder,
+    HashInput,
     PeersBuilder,
     PeerSetState,
     PreparedPeerSet,
@@ -23,6 +26,7 @@ from native.snapshot import (
     verify,
 )
 
+RULES = HealthRules([200, 308, 1023], [500, 999, 4000], 1, 2, 3, 255, 33.333)
 READY, NOT_FOUND = PeerSetState.PEERS_READY, PeerSetState.PEERS_NOT_FOUND
 
 
@@ -34,7 +38,23 @@ def peers_file(count: int = 3) -> bytes:
         second = (bytes(15) + b"\1", 8000, 50, "[::1]:8000", "[::1]:8000", 2, 12)
         key = f"upstream:u{number}"
         builder.add_set(
-            PreparedPeerSet(key, name=f"u{number}", state=READY, peers=[peer, second], wheel=[0, 1, 0])
+            PreparedPeerSet(
+                key,
+                name=f"u{number}",
+                state=READY,
+                peers=[peer, second],
+                wheel=[0, 1, 0],
+                algorithm=BalancingAlgorithm.BALANCE_CONSISTENT_HASHING,
+                hash_on=HashInput.HASH_HEADER,
+                hash_name="X-Who",
+                hash_fallback=HashInput.HASH_COOKIE,
+                hash_fallback_name="who",
+                cookie_path="/p",
+                hash_slots=10 + number,
+                rules=RULES,
+                slow_start_ms=7,
+                slot=3,
+            )
         )
     builder.add_set(PreparedPeerSet("host:gone:80", name="gone", state=NOT_FOUND))
     return builder.build(number=5)
@@ -92,6 +112,22 @@ def test_peer_sets_are_found_by_their_key():
                 "identity": 12,
             },
         ]
+        assert found["algorithm"] == BalancingAlgorithm.BALANCE_CONSISTENT_HASHING
+        assert (found["hash_on"], found["hash_name"]) == (HashInput.HASH_HEADER, "X-Who")
+        assert (found["hash_fallback"], found["hash_fallback_name"]) == (HashInput.HASH_COOKIE, "who")
+        assert (found["cookie_path"], found["slow_start_ms"]) == ("/p", 7)
+        assert (found["slot"], found["total_weight"]) == (3, 150)
+        assert len(found["hash_table"]) == 10 + number
+        assert set(found["hash_table"]) == {0, 1}
+        assert found["rules"] == {
+            "healthy_statuses": [200, 308, 1023],
+            "unhealthy_statuses": [500, 999],
+            "successes": 1,
+            "tcp_failures": 2,
+            "timeouts": 3,
+            "http_failures": 255,
+            "threshold": 33.333,
+        }
     gone = find_peer_set(data, "host:gone:80")
     assert gone["state"] == NOT_FOUND
     assert gone["peers"] == []
@@ -120,6 +156,26 @@ def test_a_builder_does_not_write_what_it_would_refuse():
     builder = PeersBuilder()
     builder.add_set(PreparedPeerSet("host:a:80", name="a", state=READY))
     with pytest.raises(SnapshotError, match="a ready peer set is empty"):
+        builder.build(number=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "weight", "place", "problem"),
+    [
+        ({"algorithm": 5}, 1, 0, "in an unknown way"),
+        ({"hash_on": 8}, 1, 0, "in an unknown way"),
+        ({"hash_fallback": 8}, 1, 0, "in an unknown way"),
+        ({"algorithm": 2}, 1, 0, "no hash table"),
+        ({"slot": 4096}, 1, 0, "outside the shared memory"),
+        ({}, 1, 16384, "outside the shared memory"),
+        ({}, 0, 0, "no weight"),
+    ],
+)
+def test_a_balancer_gets_nothing_that_it_cannot_work_with(options, weight, place, problem):
+    builder = PeersBuilder()
+    peer = (bytes(4), 80, weight, "h", "h", place, 1)
+    builder.add_set(PreparedPeerSet("upstream:u", name="u", state=READY, peers=[peer], wheel=[0], **options))
+    with pytest.raises(SnapshotError, match=problem):
         builder.build(number=1)
 
 

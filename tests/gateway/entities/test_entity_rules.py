@@ -247,6 +247,22 @@ UPSTREAMS = [
         {"algorithm": "expected one of: consistent-hashing, least-connections, round-robin, latency"},
     ),
     (
+        {"name": "u", "algorithm": "sticky-sessions"},
+        {
+            "sticky_sessions_cookie": REQUIRED,
+            "@entity": ["failed conditional validation given value of field 'algorithm'"],
+        },
+    ),
+    (
+        {"name": "u", "algorithm": "sticky-sessions", "sticky_sessions_cookie": "a b"},
+        {
+            "sticky_sessions_cookie": (
+                "Invalid cookie name 'a b', should be a valid HTTP token (see RFC 2616)"
+            )
+        },
+    ),
+    ({"name": "u", "slow_start": 3601}, {"slow_start": "value should be between 0 and 3600"}),
+    (
         {"name": "u", "hash_on": "zzz"},
         {"hash_on": "expected one of: none, consumer, ip, header, cookie, path, query_arg, uri_capture"},
     ),

@@ -3,6 +3,7 @@ import uuid
 from collections import Counter
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.entities.fields import Reference
 from gateway.entities.services import Service
 from gateway.entities.targets import Target
-from gateway.entities.upstreams import Upstream
+from gateway.entities.upstreams import HealthChecks, Upstream
 from gateway.snapshot import (
     PeersCompiler,
     Resolution,
@@ -20,8 +21,9 @@ from gateway.snapshot import (
     host_names,
 )
 from gateway.snapshot.peers import LONGEST_WHEEL, host_field, weighted_wheel
+from gateway.snapshot.slots import target_identity
 from gateway.store.configuration import Configuration
-from native.snapshot import PeerSetState, find_peer_set
+from native.snapshot import BalancingAlgorithm, HashInput, PeerSetState, find_peer_set
 
 UPSTREAM_ID = str(uuid.UUID(int=500))
 
@@ -201,6 +203,150 @@ def test_an_upstream_without_peers():
     assert peer_set("upstream:balanced", *named)["state"] == PeerSetState.PEERS_PENDING
     gone = {"a.test": Resolution(ResolutionState.NOT_FOUND)}
     assert peer_set("upstream:balanced", *named, resolutions=gone)["state"] == no_targets
+
+
+# --- algorithms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "compiled"),
+    [
+        ({}, {"algorithm": BalancingAlgorithm.BALANCE_ROUND_ROBIN, "slow_start_ms": 0, "rules": None}),
+        (
+            {"algorithm": "least-connections", "slow_start": 1.5},
+            {"algorithm": BalancingAlgorithm.BALANCE_LEAST_CONNECTIONS, "slow_start_ms": 1500},
+        ),
+        ({"algorithm": "latency"}, {"algorithm": BalancingAlgorithm.BALANCE_LATENCY}),
+        (
+            {"algorithm": "sticky-sessions", "sticky_sessions_cookie": "c", "slow_start": 1},
+            {
+                "algorithm": BalancingAlgorithm.BALANCE_STICKY,
+                "hash_name": "c",
+                "cookie_path": "/",
+                "slow_start_ms": 0,
+            },
+        ),
+        (
+            {
+                "algorithm": "consistent-hashing",
+                "hash_on": "header",
+                "hash_on_header": "X-A",
+                "hash_fallback": "cookie",
+                "hash_on_cookie": "c",
+                "hash_on_cookie_path": "/p",
+                "slots": 20,
+            },
+            {
+                "algorithm": BalancingAlgorithm.BALANCE_CONSISTENT_HASHING,
+                "hash_on": HashInput.HASH_HEADER,
+                "hash_name": "X-A",
+                "hash_fallback": HashInput.HASH_COOKIE,
+                "hash_fallback_name": "c",
+                "cookie_path": "/p",
+            },
+        ),
+        # nothing to hash
+        ({"algorithm": "consistent-hashing"}, {"algorithm": BalancingAlgorithm.BALANCE_ROUND_ROBIN}),
+    ],
+)
+def test_algorithms(fields, compiled):
+    found = peer_set("upstream:balanced", upstream(**fields), target(1, "10.0.0.1:80"))
+    assert {name: found[name] for name in compiled} == compiled
+    assert len(found["hash_table"]) == (20 if "slots" in fields else 0)
+
+
+def test_health_rules():
+    given = {
+        "passive": {
+            "healthy": {"http_statuses": [200], "successes": 2},
+            "unhealthy": {
+                "http_statuses": [500, 503],
+                "tcp_failures": 3,
+                "timeouts": None,
+                "http_failures": 5,
+            },
+        },
+        "threshold": 12.5,
+    }
+    checks = msgspec.convert(given, HealthChecks)
+    found = peer_set("upstream:balanced", upstream(healthchecks=checks), target(1, "10.0.0.1:80"))
+    assert found["rules"] == {
+        "healthy_statuses": [200],
+        "unhealthy_statuses": [500, 503],
+        "successes": 2,
+        "tcp_failures": 3,
+        "timeouts": 0,
+        "http_failures": 5,
+        "threshold": 12.5,
+    }
+
+
+# --- places in shared memory ---------------------------------------------------------------------
+
+
+class Places:
+    """Gives numbers as they come, as long as there are any."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.given: dict[object, int] = {}
+        self.last = (frozenset[int](), frozenset[int]())
+
+    def _place(self, key: object) -> int:
+        if key not in self.given and len(self.given) == self.room:
+            return 0
+        return self.given.setdefault(key, len(self.given) + 1)
+
+    def group(self, key: str) -> int:
+        return self._place(key)
+
+    def target(self, group_key: str, name: str, ip: str, port: int) -> tuple[int, int]:
+        return self._place((group_key, name, ip, port)), target_identity(group_key, name, ip, port)
+
+    def compiled(self, groups, targets) -> None:
+        self.last = (frozenset(groups), frozenset(targets))
+
+
+def test_places():
+    places = Places(100)
+    compiler = PeersCompiler(places)
+    entities = [
+        upstream(),
+        target(1, "10.0.0.1:80"),
+        target(2, "10.0.0.2:80"),
+        service(1, host="balanced", protocol="https"),
+        service(2, host="10.0.0.9"),
+    ]
+    data = compiler.compile(Configuration(entities, "a" * 32), {}, number=1)
+    plain, tls = (find_peer_set(data, f"upstream:balanced{suffix}") for suffix in ("", ":tls"))
+    group = f"upstream:{UPSTREAM_ID}"
+    # with and without TLS they are the same targets
+    assert plain["slot"] == tls["slot"] == places.given[group]
+    for found in (plain, tls):
+        assert [peer["slot"] for peer in found["peers"]] == [
+            places.given[(group, f"10.0.0.{number}:80", f"10.0.0.{number}", 80)] for number in (1, 2)
+        ]
+        assert [peer["identity"] for peer in found["peers"]] == [
+            target_identity(group, f"10.0.0.{number}:80", f"10.0.0.{number}", 80) for number in (1, 2)
+        ]
+    host = find_peer_set(data, "host:10.0.0.9:80")
+    assert host["slot"] == places.given["host:10.0.0.9:80"]
+    assert [peer["slot"] for peer in host["peers"]] == [0]
+    assert places.last == ({plain["slot"], host["slot"]}, {peer["slot"] for peer in plain["peers"]})
+    # those that are not named any more are given back; what has not changed is named all the same
+    compiler.compile(Configuration(entities[:2], "b" * 32), {}, number=2)
+    assert places.last == ({plain["slot"]}, {plain["peers"][0]["slot"]})
+
+
+def test_who_found_no_place_asks_again():
+    places = Places(1)
+    compiler = PeersCompiler(places)
+    configuration = Configuration([upstream(), target(1, "10.0.0.1:80")], "a" * 32)
+    found = find_peer_set(compiler.compile(configuration, {}, number=1), "upstream:balanced")
+    assert (found["slot"], found["peers"][0]["slot"]) in ((1, 0), (0, 1))
+    places.room = 10
+    found = find_peer_set(compiler.compile(configuration, {}, number=2), "upstream:balanced")
+    assert 0 not in (found["slot"], found["peers"][0]["slot"])
 
 
 # --- names to resolve ----------------------------------------------------------------------------
