@@ -14,10 +14,12 @@ from gateway.tuning.advice import Advice, advise
 from gateway.tuning.applying import ApplyError, Plan, apply, plan_changes, write_output
 from gateway.tuning.facts import read_facts
 from gateway.tuning.profiles import PROFILES, choose_profile
-from gateway.tuning.rules import Situation, Verdict, size_text
+from gateway.tuning.rules import Area, Situation, Verdict, size_text
 from gateway.tuning.running import find_running
 
 FORMAT = 1
+WIDE = 140
+"""columns of a terminal from which on everything has a column of its own"""
 STYLES = {
     Verdict.CHANGE: "bold yellow",
     Verdict.CONSIDER: "cyan",
@@ -100,28 +102,22 @@ def show(situation: Situation, advice: Sequence[Advice], every: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    order = list(STYLES)
-    shown = sorted(advice, key=lambda one: (order.index(one.verdict), list(advice).index(one)))
-    hidden = 0
-    table = Table(
-        "what", "from", "to", "why", "takes effect", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold"
-    )
-    for one in shown:
-        if one.verdict is Verdict.KEEP and not every:
-            hidden += 1
-            continue
-        name = f"GATEWAY_{one.name.upper()}" if one.area == "setting" else one.name
-        to = one.wanted or {Verdict.KEEP: "no change needed", Verdict.UNKNOWN: "unknown"}.get(one.verdict, "")
-        if one.verdict is Verdict.CONSIDER:
-            to = f"consider {to}".strip()
-        table.add_row(
-            *map(Text, (name, one.current or "–", to, f"{one.reason} ({one.source})")),
-            Text(one.effect if one.wanted else ""),
-            style=STYLES[one.verdict],
-        )
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
+    wide = console.width >= WIDE
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("what", "from", "to", "why", "takes effect") if wide else ("what", "from, to", "why"):
+        table.add_column(heading, overflow="fold")
+    order = list(STYLES)
+    hidden = 0
+    for one in sorted(advice, key=lambda one: order.index(one.verdict)):
+        if one.verdict is Verdict.KEEP and not every:
+            hidden += 1
+            continue
+        name, before, after, why, effect = row(one)
+        cells = (name, before, after, why, effect) if wide else (name, f"{before}\n→ {after}", why)
+        table.add_row(*map(Text, cells), style=STYLES[one.verdict])
     console.print(Text("\n".join(headline(situation))))
     if table.row_count:
         console.print(table)
@@ -129,6 +125,16 @@ def show(situation: Situation, advice: Sequence[Advice], every: bool) -> None:
     ending = "No change needed" if not changes else f"{changes} to change"
     more = f"; {hidden} are good as they are (--all shows them)" if hidden else ""
     console.print(Text(f"{ending}{more}."))
+
+
+def row(one: Advice) -> tuple[str, str, str, str, str]:
+    """What, from, to, why, when it takes effect."""
+    name = f"GATEWAY_{one.name.upper()}" if one.area is Area.SETTING else one.name
+    to = one.wanted or {Verdict.KEEP: "no change needed", Verdict.UNKNOWN: "unknown"}.get(one.verdict, "")
+    if one.verdict is Verdict.CONSIDER:
+        to = f"consider {to}".strip()
+    effect = one.effect if one.wanted else ""
+    return name, one.current or "–", to, f"{one.reason} ({one.source})", effect
 
 
 def headline(situation: Situation) -> list[str]:
