@@ -77,6 +77,25 @@ TARGET_HEALTH = Metric(
     "The state of each address of a target: 1 for the one it is in",
     ("upstream", "target", "address", "state", "subsystem"),
 )
+_ADDRESS = ("upstream", "target", "address")
+TARGET_OPEN = Metric(
+    "sluicegate_target_requests_open", "gauge", "Requests under way to each address of a target", _ADDRESS
+)
+TARGET_REQUESTS = Metric(
+    "sluicegate_target_requests_total", "counter", "Tries sent to each address of a target", _ADDRESS
+)
+TARGET_FAILURES = Metric(
+    "sluicegate_target_failures_total",
+    "counter",
+    "Tries at each address of a target that failed to connect, took too long or broke off",
+    _ADDRESS,
+)
+TARGET_CHANGES = Metric(
+    "sluicegate_target_changes_total",
+    "counter",
+    "Times that requests to each address of a target have ceased or begun for its health",
+    _ADDRESS,
+)
 
 # --- per circuit breaker --------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The health of targets, as the control process knows it."""
+"""The targets: their health, and what the workers count of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot.upstream_health import UpstreamHealth
+from native.target_state import TargetFacts
 
 from . import metrics as m
 from .exposition import Exposition
@@ -30,6 +31,11 @@ def add_upstreams(page: Exposition, scrape: Scrape) -> None:
                 host = f"[{address.ip}]" if ":" in address.ip else address.ip
                 state = health.word(health.is_healthy(target, address)).lower()
                 add_target(page, upstream, target, f"{host}:{address.port}", state)
+                add_counts(
+                    page,
+                    (upstream.name, target.target, f"{host}:{address.port}"),
+                    health.facts(target, address),
+                )
             if not addresses:
                 add_target(
                     page, upstream, target, "", "dns_error" if target.weight else health.word(True).lower()
@@ -41,3 +47,12 @@ def add_target(page: Exposition, upstream: Upstream, target: Target, address: st
     for one in STATES:
         labels = (upstream.name, target.target, address, one, SUBSYSTEM)
         page.add(m.TARGET_HEALTH, int(one == state), *labels)
+
+
+def add_counts(page: Exposition, address: tuple[str, str, str], facts: TargetFacts | None) -> None:
+    """What is counted of one address, if anything is."""
+    if facts is not None:
+        page.add(m.TARGET_OPEN, facts["open"], *address)
+        page.add(m.TARGET_REQUESTS, facts["requests"], *address)
+        page.add(m.TARGET_FAILURES, facts["failures"], *address)
+        page.add(m.TARGET_CHANGES, facts["changes"], *address)

@@ -400,11 +400,26 @@ def test_metrics_tell_the_truth(pool: Pool, gateway: Gateway) -> None:
     )
     one.status = 500
     pool.ask(4)
-    page = gateway.call(gateway.status_port, "GET", "/metrics")[2].decode()
-    family = parse(page.encode())["kong_upstream_target_health"]
+    families = parse(gateway.call(gateway.status_port, "GET", "/metrics")[2])
+    family = families["kong_upstream_target_health"]
     states = {
         labels["address"]: labels["state"]
         for (_, own), value in family.samples.items()
         if value and (labels := dict(own))["upstream"] == pool.name
     }
     assert states == {f"127.0.0.1:{one.port}": "unhealthy", f"127.0.0.1:{two.port}": "healthy"}
+    counted = {
+        name: {
+            labels["address"]: value
+            for (_, own), value in families[f"sluicegate_target_{name}"].samples.items()
+            if (labels := dict(own))["upstream"] == pool.name
+        }
+        for name in ("requests_open", "requests_total", "changes_total", "failures_total")
+    }
+    addresses = (f"127.0.0.1:{one.port}", f"127.0.0.1:{two.port}")
+    assert counted == {
+        "requests_open": dict.fromkeys(addresses, 0),
+        "requests_total": dict(zip(addresses, (1, 3), strict=True)),
+        "changes_total": dict(zip(addresses, (1, 0), strict=True)),
+        "failures_total": dict.fromkeys(addresses, 0),
+    }
