@@ -26,7 +26,6 @@ pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance m
 WAITING_FOR = {
     "logging plugins": ("httplog", "log-custom"),
     "oauth2": ("oauth2-untrusted",),
-    "proxy-cache in the Admin API": ("pcache-consumer",),
 }
 WAITING = {scenario: reason for reason, scenarios in WAITING_FOR.items() for scenario in scenarios}
 
@@ -53,7 +52,6 @@ WAITING_STEPS = {
     },
     ("special", 6): "acme, proxy-cache, session; Wasm filters and clustering do not exist here",
     ("special", 7): "all plugins",
-    ("special", 23): "proxy-cache",
 }
 
 DEVIATIONS = {
