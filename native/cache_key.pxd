@@ -9,7 +9,7 @@ below a path has a common beginning:
     GET
     <plugin's id> <fingerprint>      of the part of its configuration that the rest depends on
     <route's id>
-    consumer <id>                    who asks: or "credential <id>", "identifier …", or empty for everybody
+    consumer <id>                    who asks: or "anonymous <id>", "credential <id>", "identifier …", or empty
     <hex>                            SHA-256 of the secrets that the upstream sees and the line above does not stand for
 
 and then, if there are such, lines that begin with a letter:

@@ -191,7 +191,10 @@ cdef bint write_identity(Exchange* exchange, KeyWriter* writer, const Head* head
     """False: somebody is identified, but nothing names him."""
     cdef Text identifier
     if exchange.consumer != NULL:
-        write_constant(writer, b"consumer ", 9)
+        if exchange.flags & EXCHANGE_AUTHENTICATED:
+            write_constant(writer, b"consumer ", 9)
+        else:
+            write_constant(writer, b"anonymous ", 10)
         write(writer, text_of(record_text(exchange.consumer, exchange.consumer.id), exchange.consumer.id.length))
     elif not exchange.flags & EXCHANGE_AUTHENTICATED:
         pass

@@ -16,7 +16,7 @@ from native.cache_control cimport (
 )
 from native.cache_key cimport hash_key, variant_key
 from native.cache_store cimport CacheStore, cache_find, cache_pin, cache_read
-from native.caching cimport ENTRY_HAS_TAG, ENTRY_NAMES, ENTRY_NEVER_STALE, ENTRY_STALE_IF_SAID
+from native.caching cimport ENTRY_HAS_TAG, ENTRY_NAMES, ENTRY_NEVER_STALE, ENTRY_PUBLIC, ENTRY_STALE_IF_SAID
 from native.fields cimport Head, find_field, remove_field, set_own_field, text_of
 from native.http1 cimport METHOD_GET
 from native.http_date cimport parse_http_date
@@ -55,11 +55,12 @@ cdef bint find_entry(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept
     if store.shard_count == 0 \
             or not cache_find(store, &use.primary, use.full_key.data, use.full_key.length, now_ms, &use.entry):
         return False
-    if not use.entry.head.flags & ENTRY_NAMES:
-        return True
-    return follow_names(exchange, use) \
-        and cache_find(store, &use.key, use.variant.data, use.variant.length, now_ms, &use.entry) \
-        and not use.entry.head.flags & ENTRY_NAMES
+    if use.entry.head.flags & ENTRY_NAMES and not (
+            follow_names(exchange, use)
+            and cache_find(store, &use.key, use.variant.data, use.variant.length, now_ms, &use.entry)
+            and not use.entry.head.flags & ENTRY_NAMES):
+        return False
+    return not use.public_only or use.entry.head.flags & ENTRY_PUBLIC
 
 
 # --- judging ---------------------------------------------------------------------------------------------------------

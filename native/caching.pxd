@@ -48,6 +48,7 @@ cpdef enum EntryFlag:            # EntryHead.flags
     ENTRY_NEVER_STALE = 2        # must-revalidate, proxy-revalidate
     ENTRY_STALE_IF_SAID = 4      # s-maxage: stale only where the response itself allows it
     ENTRY_NAMES = 8              # no response: the names of the fields that the responses vary on, see cache_key.pxd
+    ENTRY_PUBLIC = 16            # it may be shared though requests have an Authorization (RFC 9111 §3.5)
 
 # What the client is told (X-Cache-Status).
 cpdef enum CacheOutcome:

@@ -23,7 +23,7 @@ from native.cache_control cimport (
 )
 from native.cache_image cimport FIRST_LEVEL_MS
 from native.cache_key cimport add_vary_names
-from native.caching cimport ENTRY_HAS_TAG, ENTRY_NEVER_STALE, ENTRY_STALE_IF_SAID, CacheConfig
+from native.caching cimport ENTRY_HAS_TAG, ENTRY_NEVER_STALE, ENTRY_PUBLIC, ENTRY_STALE_IF_SAID, CacheConfig
 from native.fields cimport FieldEdits, Text, count_fields, find_field, find_known_field, text_of
 from native.headers cimport HEADER_CONTENT_TYPE, HEADER_DATE
 from native.http_date cimport parse_http_date
@@ -125,11 +125,12 @@ cdef int64_t read_age(const Head* head) noexcept nogil:
     return parse_seconds(value) if find_field(head, b"Age", 3, 0, &value) else NOT_GIVEN
 
 
-cdef bint is_allowed(const CacheUse* use, const Directives* control) noexcept nogil:
+cdef bint is_allowed(CacheUse* use, const Directives* control) noexcept nogil:
     if control.flags & (CONTROL_NO_STORE | CONTROL_NO_CACHE | CONTROL_PRIVATE):
         return False
-    return not use.public_only or control.flags & (CONTROL_PUBLIC | CONTROL_MUST_REVALIDATE) \
-        or control.s_maxage != NOT_GIVEN
+    if control.flags & (CONTROL_PUBLIC | CONTROL_MUST_REVALIDATE) or control.s_maxage != NOT_GIVEN:
+        use.head.flags |= ENTRY_PUBLIC
+    return not use.public_only or use.head.flags & ENTRY_PUBLIC
 
 
 cdef void set_stale_times(CacheUse* use, const Directives* control) noexcept nogil:

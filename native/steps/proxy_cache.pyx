@@ -138,12 +138,17 @@ cdef int fetch(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil
     return STEP_CONTINUE
 
 
+cdef inline uint64_t flight_of(const CacheUse* use) noexcept nogil:
+    """Requests that only public responses are for do not lead others, who are content with more."""
+    return (use.key.words[0] ^ (0 - <uint64_t> use.public_only)) | 1
+
+
 cdef int fetch_or_wait(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
     """Of several requests for the same thing one goes on."""
     cdef FlightRole role
     if use.config.coalesce_ms == 0 or not use.is_whole or use.leads or exchange.worker.cache.shard_count == 0:
         return fetch(exchange, use, now_ms)
-    use.flight = use.key.words[0] | 1
+    use.flight = flight_of(use)
     role = flight_join(exchange, use.flight, use.deadline_ms)
     if role == FLIGHT_WAITS:
         use.stage = STAGE_WAITING
@@ -185,7 +190,7 @@ cdef bint leads_refresh(Exchange* exchange, CacheUse* use) noexcept nogil:
     """Whether it is this request that fetches the response anew behind its client's back."""
     if use.leads:
         return True
-    use.flight = use.key.words[0] | 1
+    use.flight = flight_of(use)
     if flight_join(exchange, use.flight, 0) == FLIGHT_LEADS:     # with this deadline, nobody waits
         use.leads = True
     return use.leads

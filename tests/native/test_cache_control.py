@@ -171,7 +171,9 @@ def accepted(value: bytes) -> tuple[set[bytes], set[bytes]]:
 
 CODING = st.sampled_from((b"gzip", b"br", b"identity", b"*", b"x-y", b"GZip"))
 WEIGHT = st.sampled_from((b"", b";q=0", b"; q=0.0", b";q=1", b";q=0.4"))
-CODINGS = st.lists(st.tuples(CODING, WEIGHT), max_size=8).map(lambda items: b", ".join(a + b for a, b in items))
+CODINGS = st.lists(st.tuples(CODING, WEIGHT), max_size=8).map(
+    lambda items: b", ".join(a + b for a, b in items)
+)
 
 
 @given(CODINGS, CODINGS)
@@ -265,7 +267,8 @@ def test_nothing_of_an_empty_body() -> None:
 def test_a_part_lies_within_the_body(value: bytes, size: int) -> None:
     result, offset, length = byte_range(b"bytes=" + value, size)
     if result == RangeResult.RANGE_PART:
-        assert length > 0 and offset + length <= size
+        assert length > 0
+        assert offset + length <= size
 
 
 # --- lists, media types --------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.scripted_cache import Cached, answer
 from tests.support.client import Client
 from tests.support.gateway import Gateway, wait_for
 from tests.support.plugged import Sent, plugin
+from tests.support.scripted_cache import Cached, answer
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,15 @@ def test_the_second_request_is_a_hit(cached: Cached) -> None:
     first, second = cached.ask("/a"), cached.ask("/a")
     assert (first.cache, first.age, first.body) == ("Miss", None, b"one")
     assert (second.cache, second.status, second.body) == ("Hit", 200, b"one")
-    assert second.key == first.key and re.fullmatch("[0-9a-f]{64}", str(first.key))
+    assert second.key == first.key
+    assert re.fullmatch("[0-9a-f]{64}", str(first.key))
     assert second.age in ("0", "1")
-    assert second.get("x-own") == "1" and second.get("content-type") == "text/plain; charset=UTF-8"
-    assert second.get("x-hop") is None and second.get("etag") == '"e"'
-    assert second.get("x-kong-upstream-latency") is not None and second.get("via") is not None
+    assert second.get("x-own") == "1"
+    assert second.get("content-type") == "text/plain; charset=UTF-8"
+    assert second.get("x-hop") is None
+    assert second.get("etag") == '"e"'
+    assert second.get("x-kong-upstream-latency") is not None
+    assert second.get("via") is not None
     assert len(cached.seen) == 1
 
 
@@ -76,7 +80,8 @@ def test_a_chunked_body_is_stored_decoded(cached: Cached) -> None:
     cached.script = lambda _: head + b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
     first, second = cached.ask("/a"), cached.ask("/a")
     assert (first.body, second.body, second.cache) == (b"abcdefg", b"abcdefg", "Hit")
-    assert second.get("content-length") == "7" and second.get("transfer-encoding") is None
+    assert second.get("content-length") == "7"
+    assert second.get("transfer-encoding") is None
 
 
 def test_a_body_that_is_cut_off_is_not_stored(cached: Cached) -> None:
@@ -206,7 +211,8 @@ def test_methods(cached: Cached) -> None:
         assert (posted.cache, posted.key) == ("Bypass", None)
     for _ in range(2):
         head = cached.ask("/", method="HEAD")
-        assert head.cache == "Miss" and head.key is not None
+        assert head.cache == "Miss"
+        assert head.key is not None
     assert cached.ask("/", method="OPTIONS").cache == "Bypass"
 
 
@@ -262,7 +268,8 @@ def test_answers_of_the_gateway(cached: Cached) -> None:
     cached.cache()
     cached.script = lambda _: b"nonsense\r\n\r\n"
     told = cached.ask("/")
-    assert (told.status, told.cache) == (502, "Bypass") and told.key is not None
+    assert (told.status, told.cache) == (502, "Bypass")
+    assert told.key is not None
 
 
 def test_cookies_are_not_shared(cached: Cached) -> None:
@@ -332,7 +339,8 @@ def test_response_caching_is_another_name(cached: Cached) -> None:
     assert cached.outcomes("/", "/") == ["Miss", "Hit"]
     # both at once: the one that comes first does it
     cached.configure(plugin("response-caching"), plugin("proxy-cache", strategy="memory"))
-    assert cached.ask("/two").cache == "Miss" and cached.ask("/two").cache == "Hit"
+    assert cached.ask("/two").cache == "Miss"
+    assert cached.ask("/two").cache == "Hit"
 
 
 def test_plugins_change_what_is_stored_each_time_anew(cached: Cached) -> None:
@@ -344,7 +352,8 @@ def test_plugins_change_what_is_stored_each_time_anew(cached: Cached) -> None:
     cached.script = lambda _: answer("Content-Type: application/json", body=b'{"a":1}')
     first, second = cached.ask("/"), cached.ask("/")
     assert (first.body, second.body) == (b'{"a":1,"added":"1"}',) * 2
-    assert second.cache == "Hit" and second.get("x-added") == "1"
+    assert second.cache == "Hit"
+    assert second.get("x-added") == "1"
     assert first.get("x-id") != second.get("x-id")
 
 

@@ -9,9 +9,9 @@ from email.utils import formatdate
 
 import pytest
 
-from tests.support.scripted_cache import Cached, Told, answer, not_modified
 from tests.support.gateway import Gateway, wait_for
 from tests.support.plugged import Sent
+from tests.support.scripted_cache import Cached, Told, answer, not_modified
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,8 @@ def test_how_old_and_how_fresh(controlled: Cached) -> None:
 def test_only_if_cached(controlled: Cached) -> None:
     controlled.script = controlled.numbered("Cache-Control: max-age=60")
     told = controlled.ask("/", "Cache-Control: only-if-cached")
-    assert (told.status, told.cache) == (504, None) and told.key is not None
+    assert (told.status, told.cache) == (504, None)
+    assert told.key is not None
     assert controlled.seen == []
     controlled.ask("/")
     assert controlled.ask("/", "Cache-Control: only-if-cached").cache == "Hit"
@@ -167,7 +168,8 @@ def test_the_upstream_confirms_what_is_stored(controlled: Cached) -> None:
     told = controlled.ask("/")
     assert (told.status, told.cache, told.body) == (200, "Refresh", b"number 1")
     assert (told.get("x-kept"), told.get("x-changed")) == ("1", "2")
-    assert told.get("cache-control") == "max-age=90" and told.age in ("0", "1")
+    assert told.get("cache-control") == "max-age=90"
+    assert told.age in ("0", "1")
     sent = controlled.seen[-1]
     assert (sent.get("if-none-match"), sent.get("if-modified-since")) == ('"one"', modified)
     # and it is fresh again, with its new fields
@@ -224,8 +226,10 @@ def test_the_client_is_told_that_it_has_it(controlled: Cached) -> None:
     for field in ('If-None-Match: "x", "e,f"', "If-None-Match: *", f"If-Modified-Since: {modified}"):
         told = controlled.ask("/", field)
         assert (told.status, told.body, told.cache) == (304, b"", "Hit")
-        assert told.get("etag") == 'W/"e,f"' and told.get("vary") == "X-V"
-        assert told.get("content-type") is None and told.get("x-not") is None
+        assert told.get("etag") == 'W/"e,f"'
+        assert told.get("vary") == "X-V"
+        assert told.get("content-type") is None
+        assert told.get("x-not") is None
         assert told.get("content-length") is None
     for field in ('If-None-Match: "x"', f"If-Modified-Since: {http_date(-2000)}", "If-Modified-Since: x"):
         assert controlled.ask("/", field).status == 200
@@ -257,7 +261,8 @@ def test_ranges(
     controlled.ask("/")
     told = controlled.ask("/", *fields)
     assert (told.status, told.body, told.get("content-range")) == (status, body, range_)
-    assert told.cache == "Hit" and len(controlled.seen) == 1
+    assert told.cache == "Hit"
+    assert len(controlled.seen) == 1
 
 
 def test_a_part_of_a_large_body(controlled: Cached) -> None:
@@ -265,7 +270,8 @@ def test_a_part_of_a_large_body(controlled: Cached) -> None:
     controlled.script = lambda _: answer("Cache-Control: max-age=60", body=body)
     controlled.ask("/")
     told = controlled.ask("/", "Range: bytes=1025-390000")
-    assert told.body == body[1025:390_001] and told.get("content-range") == "bytes 1025-390000/400000"
+    assert told.body == body[1025:390_001]
+    assert told.get("content-range") == "bytes 1025-390000/400000"
 
 
 # --- stale responses -----------------------------------------------------------------------------------
@@ -273,7 +279,8 @@ def test_clients_that_take_stale_ones(controlled: Cached) -> None:
     store_until_stale(controlled, "x", 'ETag: "e"')
     for field in ("Cache-Control: max-stale", "Cache-Control: max-stale=100"):
         told = controlled.ask("/", field)
-        assert (told.cache, told.body) == ("Hit", b"number 1") and int(told.age or 0) >= 1
+        assert (told.cache, told.body) == ("Hit", b"number 1")
+        assert int(told.age or 0) >= 1
     assert controlled.ask("/", "Cache-Control: max-stale=0").cache == "Miss"
 
 
@@ -321,7 +328,8 @@ def test_stale_while_it_is_confirmed(controlled: Cached) -> None:
     controlled.script = lambda _: not_modified("Cache-Control: max-age=60")
     assert controlled.ask("/").body == b"number 1"
     wait_for(lambda: not is_stale(controlled, "/"), what="the confirmation")
-    assert controlled.ask("/").body == b"number 1" and len(controlled.seen) == 2
+    assert controlled.ask("/").body == b"number 1"
+    assert len(controlled.seen) == 2
 
 
 # --- invalidation --------------------------------------------------------------------------------------
