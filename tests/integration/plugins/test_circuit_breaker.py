@@ -37,6 +37,7 @@ class Behind:
 
     def __init__(self) -> None:
         self.status = 200
+        self.content_type = b"Content-Type: application/x-uncached"
         self.free = threading.Event()
         self.free.set()
         self.waiting = 0
@@ -47,7 +48,9 @@ class Behind:
             self.waiting += 1
             self.free.wait(20)
             self.waiting -= 1
-            connection.send(response(b"from %d" % self.upstream.port, f"{self.status} Said"))
+            connection.send(
+                response(b"from %d" % self.upstream.port, f"{self.status} Said", self.content_type)
+            )
 
     @property
     def asked(self) -> int:
@@ -476,3 +479,44 @@ def said_of_named(gateway: Gateway) -> list[str]:
     """The states that the log tells of the service `named`."""
     pieces = log_of(gateway).split("circuit breaker is ")[1:]
     return [piece.split(":")[0] for piece in pieces if ": named," in piece.partition("\n")[0]]
+
+
+# --- beside the cache ---------------------------------------------------------------------------------
+
+
+def test_what_is_stored_is_served_while_it_is_open(gateway: Gateway, behind: Behind) -> None:
+    cache = plugin("proxy-cache", strategy="memory", content_type=["text/plain"])
+    guarded(gateway, behind.upstream.port, breaker(http_failures=1), cache)
+    behind.content_type = b"Content-Type: text/plain"
+    path = f"/{uuid.uuid4()}"
+    wait_for(lambda: gateway.request(path)[1]["X-Cache-Status"] == "Hit", what="it is stored")
+    behind.status = 500
+    fail(gateway, 1, 500)
+    assert ask(gateway) == OPEN
+    for _ in range(4):
+        status, headers, _ = gateway.request(path)
+        assert (status, headers["X-Cache-Status"], headers["Retry-After"]) == (200, "Hit", None)
+
+
+def test_a_stale_response_is_served_while_it_is_open(gateway: Gateway, behind: Behind) -> None:
+    cache = plugin("proxy-cache", strategy="memory", content_type=["text/plain"], cache_control=True)
+    guarded(gateway, behind.upstream.port, breaker(http_failures=1), cache)
+    behind.content_type = b"Content-Type: text/plain\r\nCache-Control: public, max-age=1, stale-if-error=600"
+    path = f"/{uuid.uuid4()}"
+    wait_for(lambda: gateway.request(path)[1]["X-Cache-Status"] == "Hit", what="it is stored")
+    behind.content_type = b"Content-Type: text/plain"
+    behind.status = 500
+    fail(gateway, 1, 500)
+    assert ask(gateway) == OPEN
+    asked = behind.asked
+    headers = wait_for(lambda: older_than(gateway, path, 1), what="it is stale")
+    assert headers is not None
+    assert headers["Retry-After"] is None
+    assert behind.asked == asked
+
+
+def older_than(gateway: Gateway, path: str, seconds: int) -> http.client.HTTPMessage | None:
+    """The header fields of a stored response of that age; None: it is younger."""
+    status, headers, _ = gateway.request(path)
+    assert status == 200
+    return headers if int(headers["Age"]) > seconds else None
