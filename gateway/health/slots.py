@@ -124,7 +124,11 @@ class HealthSlots:
         """given since the last snapshot was compiled"""
         states = self.states
         self._groups = Places(
-            "upstreams", GROUP_SLOTS, states.groups_in_use(), states.release_group, states.set_group_unused
+            "upstreams and hosts",
+            GROUP_SLOTS,
+            states.groups_in_use(),
+            states.release_group,
+            states.set_group_unused,
         )
         self._targets = Places(
             "addresses of targets",

@@ -390,6 +390,30 @@ def test_killed_processes_keep_health(pool: Pool, gateway: Gateway) -> None:
 # --- shown --------------------------------------------------------------------------------------------------
 
 
+def test_explanations_leave_out_who_is_unhealthy(pool: Pool, gateway: Gateway) -> None:
+    one, two = pool.start(2)
+    pool.configure(one.port, two.port, passive={"unhealthy": {"http_failures": 1}})
+
+    def explained() -> tuple[Any, list[str], list[str]]:
+        body = gateway.call(gateway.admin_port, "GET", "/explain?url=http://a.test/")[2]
+        target = json.loads(body)["target"]
+        return (
+            target["picked"],
+            [peer["address"] for peer in target["peers"]],
+            [peer["address"] for peer in target["left_out"]],
+        )
+
+    addresses = sorted(f"127.0.0.1:{server.port}" for server in (one, two))
+    picked, peers, left_out = explained()
+    assert (picked, sorted(peers), left_out) == (None, addresses, [])
+    pool.mark(one.port, "unhealthy")
+    rest = f"127.0.0.1:{two.port}"
+    assert explained() == (rest, [rest], [f"127.0.0.1:{one.port}"])
+    pool.mark(two.port, "unhealthy")
+    picked, peers, left_out = explained()
+    assert (picked, peers, sorted(left_out)) == (None, [], addresses)
+
+
 def test_metrics_tell_the_truth(pool: Pool, gateway: Gateway) -> None:
     one, two = pool.start(2)
     pool.configure(
