@@ -1,0 +1,190 @@
+# The table of targets as Python sees it; included by target_state.pyx.
+
+
+cdef class TargetStates:
+    """The table as Python sees it.
+
+    Slots are given and taken back by the control process alone, from one thread at a time. Reports, marks and reading
+    are for any process. Times are monotonic milliseconds.
+    """
+
+    cdef SharedState shared          # keeps the memory
+    cdef TargetTable table
+    cdef dict forgotten              # number of a worker block -> the process of it whose requests were taken back
+
+    def __init__(self, SharedState shared not None):
+        self.shared = shared
+        self.table = target_table(shared_control(shared.base))
+        self.forgotten = {}
+
+    cdef TargetState* target_at(self, slot) except NULL:
+        if not 0 < slot < TARGET_SLOTS:
+            raise IndexError(f"no target slot {slot}")
+        return &self.table.targets[<uint32_t> slot]
+
+    cdef GroupState* group_at(self, slot) except NULL:
+        if not 0 < slot < GROUP_SLOTS:
+            raise IndexError(f"no group slot {slot}")
+        return &self.table.groups[<uint32_t> slot]
+
+    # --- slots --------------------------------------------------------------------------------------------------------
+
+    def targets_in_use(self):
+        """Slots of targets by their identities."""
+        found = {}
+        for slot in range(1, target_load(&self.table.targets[0].reserved[0])):
+            identity = target_load(&self.target_at(slot).identity)
+            if identity:
+                found[identity] = slot
+        return found
+
+    def groups_in_use(self):
+        """Slots of groups by their identities."""
+        found = {}
+        for slot in range(1, target_load(&self.table.groups[0].reserved[0])):
+            identity = target_load(&self.group_at(slot).identity)
+            if identity:
+                found[identity] = slot
+        return found
+
+    def give_target(self, slot, identity, available_since_ms=0):
+        """Make a free slot a new address's: healthy, with nothing counted."""
+        cdef TargetState* target = self.target_at(slot)
+        if not identity or target_load(&target.identity):
+            raise ValueError(f"target slot {slot} is not free")
+        target_store(&target.health, 0)
+        target_store(&target.available_since_ms, available_since_ms)
+        target_store(&target.latency, 0)
+        target_store(&target.unused_since_ms, 0)
+        target_store(&target.requests, 0)
+        target_store(&target.failures, 0)
+        if slot >= target_load(&self.table.targets[0].reserved[0]):
+            target_store(&self.table.targets[0].reserved[0], slot + 1)
+        target_store(&target.identity, identity)
+
+    def give_group(self, slot, identity):
+        """Make a free slot a new peer set's."""
+        cdef GroupState* group = self.group_at(slot)
+        if not identity or target_load(&group.identity):
+            raise ValueError(f"group slot {slot} is not free")
+        target_store(&group.turn, 0)
+        target_store(&group.retry_budget, 0)
+        target_store(&group.retries_refused, 0)
+        target_store(&group.unused_since_ms, 0)
+        target_add(&group.version, 1)
+        if slot >= target_load(&self.table.groups[0].reserved[0]):
+            target_store(&self.table.groups[0].reserved[0], slot + 1)
+        target_store(&group.identity, identity)
+
+    def release_target(self, slot):
+        """Make a slot free: no snapshot that a worker may have names it any more."""
+        target_store(&self.target_at(slot).identity, 0)
+
+    def release_group(self, slot):
+        """Make a slot free: no snapshot that a worker may have names it any more."""
+        target_store(&self.group_at(slot).identity, 0)
+
+    def set_target_unused(self, slot, since_ms):
+        """Note since when no snapshot names a slot; 0: one does."""
+        target_store(&self.target_at(slot).unused_since_ms, since_ms)
+
+    def set_group_unused(self, slot, since_ms):
+        """Note since when no snapshot names a slot; 0: one does."""
+        target_store(&self.group_at(slot).unused_since_ms, since_ms)
+
+    # --- what is known ------------------------------------------------------------------------------------------------
+
+    def health(self, slot):
+        """The TargetHealth of a slot; slot 0 is healthy."""
+        return TargetHealth(target_health(&self.table, slot))
+
+    def is_available(self, slot):
+        """Whether requests may go there; to slot 0 they may."""
+        return target_available(&self.table, slot)
+
+    def health_words(self, slots):
+        """The health words of many slots (0 for slot 0): two that are equal tell that nothing has happened between."""
+        return [target_load(&self.target_at(slot).health) if slot else 0 for slot in slots]
+
+    def target(self, slot):
+        """Everything that is known of an address."""
+        cdef TargetState* target = self.target_at(slot)
+        cdef uint64_t word = target_load(&target.health)
+        return {
+            "identity": target_load(&target.identity),
+            "health": TargetHealth(health_in(word)),
+            "successes": word & COUNT_MASK,
+            "tcp_failures": word >> 8 & COUNT_MASK,
+            "timeouts": word >> 16 & COUNT_MASK,
+            "http_failures": word >> 24 & COUNT_MASK,
+            "changes": word >> CHANGE_SHIFT,
+            "available_since_ms": target_load(&target.available_since_ms),
+            "unused_since_ms": target_load(&target.unused_since_ms),
+            "open": target_open(&self.table, slot),
+            "requests": target_load(&target.requests),
+            "failures": target_load(&target.failures),
+        }
+
+    def group(self, slot):
+        """Everything that is known of a peer set."""
+        cdef GroupState* group = self.group_at(slot)
+        return {
+            "identity": target_load(&group.identity),
+            "version": target_load(&group.version),
+            "turn": target_load(&group.turn),
+            "retries_refused": target_load(&group.retries_refused),
+            "unused_since_ms": target_load(&group.unused_since_ms),
+        }
+
+    def latency(self, slot, now_ms):
+        """Microseconds to the head of a response, about; 0: not known."""
+        return target_latency(&self.table, slot, now_ms)
+
+    # --- changing it --------------------------------------------------------------------------------------------------
+
+    def report(self, group, slot, report, limits, now_ms):
+        """Count a TargetReport; `limits` of successes, tcp failures, timeouts, http failures. True: requests begin or
+        cease to go there."""
+        cdef ReportLimits kept
+        kept.successes, kept.tcp_failures, kept.timeouts, kept.http_failures = limits
+        return target_report(&self.table, group, slot, <TargetReport> <int> report, &kept, now_ms)
+
+    def set(self, group, slot, healthy, now_ms):
+        """Make an address healthy or unhealthy, whatever was counted. True: that is a change."""
+        return target_set(&self.table, group, slot, healthy, now_ms)
+
+    def begin(self, worker, slot):
+        """A request of a worker goes there."""
+        target_begin(&self.table, worker, slot)
+
+    def end(self, worker, slot, failed=False):
+        """It has ended."""
+        target_end(&self.table, worker, slot, failed)
+
+    def note_latency(self, slot, microseconds, now_ms):
+        """The head of a response has come."""
+        target_note_latency(&self.table, slot, microseconds, now_ms)
+
+    def forget_worker(self, worker):
+        """Take back what a worker that is gone had open."""
+        target_forget_worker(&self.table, worker)
+
+    # --- after those that were killed ---------------------------------------------------------------------------------
+
+    def raise_versions(self):
+        """Have the workers look again at the health of all groups: a process that changed one may not have come to
+        telling it."""
+        raise_versions(&self.table)
+
+    def forget_dead_workers(self):
+        """Take back what workers had open that are gone and that nobody follows."""
+        cdef WorkerBlock* block
+        for index in range(self.table.worker_limit):
+            block = shared_worker(self.shared.base, index)
+            started = target_load(&block.starts)
+            if self.forgotten.get(index, 0) == started:
+                continue
+            if target_load(&block.pid) == 0 and target_load(&block.state) == WorkerState.WORKER_FREE:
+                self.forgotten[index] = started
+                if forget_shares(&self.table, index):
+                    raise_versions(&self.table)
