@@ -15,7 +15,7 @@ from tests.support.gateway import Gateway
 pytestmark = pytest.mark.skipif(not MATERIAL.exists(), reason=f"no conformance material in {MATERIAL}")
 
 AREAS = {"routing", "headers", "http", "errors", "env", "p-request-transformer", "p-response-transformer"}
-BALANCER = {"lb-host-header", "lb-target-name", "lb-weights"}  # the others need health checks or hashing
+BALANCER = {"lb-host-header", "lb-target-name", "lb-weights"}  # the others: test_conformance_admin
 
 
 def scenario_files() -> list[Path]:
