@@ -211,7 +211,6 @@ cdef int respond_stored(Exchange* exchange, StoredEntry* entry, uint32_t status,
     cdef uint32_t lines_length = 0
     cdef Buffer* lines
     cdef Buffer* body
-    cdef uint32_t i
     if kept == NULL:
         return STEP_CONTINUE
     kept[0] = entry[0]
