@@ -37,8 +37,8 @@ cdef enum:
 
 cpdef enum KeySafety:
     KEY_SAFE = 0                 # responses may be shared by all requests with this key
-    KEY_PUBLIC_ONLY = 1          # the upstream sees an Authorization that is not in the key: only responses that say so may
-                                 # be stored (RFC 9111 §3.5)
+    # The upstream sees an Authorization that is not in the key: only responses that say so may be shared (RFC 9111 §3.5).
+    KEY_PUBLIC_ONLY = 1
     KEY_NONE = 2                 # there is no key: too long, or nobody can say who the client is
 
 # The full key of a request, in the exchange's memory. `address`: the beginning of it that all requests for the same thing

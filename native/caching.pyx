@@ -18,7 +18,7 @@ from native.cache_store cimport (
 )
 from native.cached_answers cimport answer_with, outlives_error
 from native.connection cimport EXCHANGE_BACKGROUND, EXCHANGE_RECORDS, WorkerBlock
-from native.fields cimport Head, find_field, same_text
+from native.fields cimport Head, find_field
 from native.flights cimport flight_end
 from native.plan cimport STEP_CONTINUE, STEP_RESPOND, respond_error
 from native.refreshing cimport confirm_entry
@@ -108,6 +108,14 @@ cdef void tell_others(Exchange* exchange, CacheUse* use, const CacheKey* key, Te
         shared_cache_tell(exchange, use.plugin, &entry, full_key.data, full_key.length, use.keep_until_ms)
 
 
+cdef uint16_t count_lines(Text names) noexcept nogil:
+    cdef uint16_t count = 0
+    cdef uint32_t i
+    for i in range(names.length):
+        count += names.data[i] == c"\n"
+    return count
+
+
 cdef void publish_names(Exchange* exchange, CacheUse* use) noexcept nogil:
     """The entry that says which fields the responses vary on, unless it is there and stays long enough."""
     cdef CacheStore* store = &exchange.worker.cache
@@ -122,6 +130,7 @@ cdef void publish_names(Exchange* exchange, CacheUse* use) noexcept nogil:
     head.mark_count = 1                                  # its address; tags are of the responses
     head.prelude_length = use.names.length
     head.last_modified = INT64_MIN
+    head.vary_count = count_lines(use.names)
     memset(&filling, 0, sizeof(filling))
     if cache_begin(store, &filling, &use.primary, use.full_key.data, use.full_key.length, use.sequence) \
             and cache_append(store, &filling, use.names.data, use.names.length) \

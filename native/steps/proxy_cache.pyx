@@ -31,7 +31,6 @@ from native.cached_answers cimport (
     USE_AND_REFRESH,
     USE_AS_IT_IS,
     USE_NOT,
-    USE_STALE,
     EntryUse,
     age_of,
     answer_with,
@@ -79,6 +78,8 @@ from native.steps.authentication cimport wall_clock_ms
 from native.text cimport NUMBER_TEXT, format_number
 
 METHOD_NAMES = {"GET": 1, "HEAD": 2, "POST": 3, "PUT": 4, "PATCH": 9}
+"""Method of http1.pxd"""
+
 
 def pack_config(*, str scope, list statuses, list methods, list media_types, int cache_ttl, int storage_ttl,
                 list arguments, list headers, bint cache_control, bint ignore_case, bint shared, bint show_age,

@@ -160,7 +160,8 @@ def test_codings(value: bytes, normal: bytes) -> None:
 
 def accepted(value: bytes) -> tuple[set[bytes], set[bytes]]:
     """Another reading of Accept-Encoding: what is accepted, and what is refused."""
-    yes, no = set(), set()
+    yes: set[bytes] = set()
+    no: set[bytes] = set()
     for element in value.split(b","):
         name, *parameters = (part.strip() for part in element.split(b";"))
         if name:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.client import Client, Response
-from tests.support.gateway import Gateway, one_service
+from tests.support.gateway import Gateway, one_service, wait_for
 from tests.support.plugged import Sent, plugin
 from tests.support.upstreams import Connection, Upstream, response
 
@@ -102,6 +102,17 @@ class Cached:
         return [
             (self.ask(target) if isinstance(target, str) else self.ask(*target)).cache for target in targets
         ]
+
+    def ask_until_it_is_no_hit(self, target: str = "/") -> Told:
+        """The answer after which a new response is stored."""
+
+        def asked() -> Told | None:
+            told = self.ask(target)
+            return None if told.cache == "Hit" else told
+
+        told = wait_for(asked, what="the end of what is stored")
+        assert told is not None
+        return told
 
     def close(self) -> None:
         self.upstream.close()

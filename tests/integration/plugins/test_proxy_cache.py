@@ -313,14 +313,14 @@ def test_what_varies_on_everything_is_not_stored(cached: Cached) -> None:
 def test_what_is_over_is_fetched_again(cached: Cached) -> None:
     cached.cache(cache_ttl=1)
     assert cached.outcomes("/", "/") == ["Miss", "Hit"]
-    told = wait_for(lambda: (told := cached.ask("/")).cache != "Hit" and told, what="the end")
+    told = cached.ask_until_it_is_no_hit()
     assert (told.cache, told.body) == ("Miss", b"number 2")
 
 
 def test_what_is_kept_longer_is_refreshed(cached: Cached) -> None:
     cached.cache(cache_ttl=1, storage_ttl=100)
     assert cached.outcomes("/", "/") == ["Miss", "Hit"]
-    told = wait_for(lambda: (told := cached.ask("/")).cache != "Hit" and told, what="the end")
+    told = cached.ask_until_it_is_no_hit()
     assert (told.cache, told.body, told.age) == ("Refresh", b"number 2", None)
     assert cached.ask("/").cache == "Hit"
 

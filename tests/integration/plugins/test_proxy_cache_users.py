@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.gateway import Gateway
 from tests.support.plugged import Sent, plugin
-from tests.support.scripted_cache import Cached, answer
+from tests.support.scripted_cache import Cached, Script, answer
 
 KNOWING = ("authorization", "proxy-authorization", "cookie", "x-consumer-id", "x-credential-identifier")
 SECRET = "a secret of thirty-two characters"  # noqa: S105
@@ -50,7 +50,7 @@ def token(issuer: str, **claims: Any) -> str:
     return jwt.encode({"iss": f"iss-{issuer}", "exp": int(time.time()) + 3600, **claims}, SECRET, "HS256")
 
 
-def knowing(*fields: str) -> Any:
+def knowing(*fields: str) -> Script:
     """An upstream that answers with all it sees of who asks."""
 
     def script(sent: Sent) -> bytes:
