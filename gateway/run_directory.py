@@ -8,6 +8,7 @@
 <prefix>/plugins/             the code of Python plugins, for the workers
 <prefix>/control/             what the control process keeps for its successor, and
     reload.json               the outcome of the last reload
+    addresses.json            the addresses that names had last
     replica-<origin>.sqlite   the last known state of a shared database
 <prefix>/ssl/                 certificates made for the Admin and status listeners
 <prefix>/logs/                access.log, error.log
@@ -57,6 +58,7 @@ class RunDirectory:
         self.ssl = prefix / "ssl"
         self.reload = self.control / "reload.json"
         self.metric_slots = self.control / "metric-slots.json"
+        self.addresses = self.control / "addresses.json"
         self.last_configuration = self.control / "configuration-last.json"
         self.node_id = self.control / "node-id"
         self.cluster_position = self.control / "cluster-position.json"

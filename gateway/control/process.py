@@ -171,6 +171,7 @@ class ControlProcess:
         """
         self._slots.forget()
         self._remembered.forget()
+        self._directory.addresses.unlink(missing_ok=True)
         self._directory.node_id.unlink(missing_ok=True)
         self._directory.cluster_position.unlink(missing_ok=True)
         for leftover in self._directory.snapshots.glob("*.snapshot*"):

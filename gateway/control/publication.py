@@ -8,9 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.dns import Resolver, ResolverOptions
+from gateway.dns import RememberedAddresses, Resolver, ResolverOptions
 from gateway.garbage import set_aside
 from gateway.logs import NOTICE
+from gateway.run_directory import RunDirectory
 from gateway.settings import Settings
 from gateway.snapshot import Resolution, host_names
 from gateway.store import Configuration
@@ -59,8 +60,11 @@ class Publication:
         self._durations: deque[float] = deque((0.0,), maxlen=5)
         """seconds that the last publications took"""
         self._addresses_changed = asyncio.Event()
+        self._addresses = RememberedAddresses(RunDirectory(settings.prefix).addresses)
         self._resolver = Resolver(
-            ResolverOptions.from_settings(settings), lambda names: self._addresses_changed.set()
+            ResolverOptions.from_settings(settings),
+            lambda names: self._addresses_changed.set(),
+            self._addresses.load(),
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._names_of: list[tuple[Configuration, set[str]]] = []
@@ -161,6 +165,8 @@ class Publication:
         self._settings = settings or self._settings
         self._durations.append(time.monotonic() - started)
         self._tell(requested)
+        if "peers" in kinds:
+            await asyncio.to_thread(self._addresses.save, self._resolver.resolutions())
         return acknowledged
 
     def _assign_slots(self, configuration: Configuration) -> None:
@@ -233,6 +239,7 @@ class Publication:
                 self._addresses_changed.clear()
                 try:
                     await self._publisher.publish_peers(self._resolver.resolutions())
+                    await asyncio.to_thread(self._addresses.save, self._resolver.resolutions())
                 except Exception:
                     log.exception("publishing peers failed")
                     self._addresses_changed.set()

@@ -5,6 +5,7 @@ again whenever the addresses of a name in use change.
 """
 
 from .options import ResolverOptions
+from .remembered import RememberedAddresses
 from .resolver import Resolver
 
-__all__ = ["Resolver", "ResolverOptions"]
+__all__ = ["RememberedAddresses", "Resolver", "ResolverOptions"]

@@ -38,8 +38,15 @@ class Resolver:
     `on_change` is called (from the loop) with the names whose addresses or state changed.
     """
 
-    def __init__(self, options: ResolverOptions, on_change: Callable[[set[str]], None]) -> None:
+    def __init__(
+        self,
+        options: ResolverOptions,
+        on_change: Callable[[set[str]], None],
+        known: Mapping[str, tuple[ResolvedAddress, ...]] | None = None,
+    ) -> None:
+        """`known`: addresses that names had before; they serve as stale ones until a name is resolved."""
         self._options = options
+        self._known = dict(known or {})
         self._lookup = Lookup(options)
         self._on_change = on_change
         self._names: dict[str, Name] = {}
@@ -79,8 +86,17 @@ class Resolver:
             self._lookup.forget(text)
         now = time.monotonic()
         for text in wanted - self._names.keys():
-            self._names[text] = Name()
+            self._names[text] = self._name(text, now)
             self._ask_at(now, text, self._names[text])
+        if wanted:
+            self._known.clear()  # of names that come later it may be too old
+
+    def _name(self, text: str, now: float) -> Name:
+        """A name that has just come into use."""
+        addresses = self._known.pop(text, ())
+        if not addresses:
+            return Name()
+        return Name(Resolution(ResolutionState.READY, addresses), fresh_until=now)
 
     async def settle(self, timeout: float) -> bool:
         """Wait until no name in use is pending, at most `timeout` seconds. Says whether that was reached."""

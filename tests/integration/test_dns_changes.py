@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 from collections import Counter
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import dns.rcode
+import psutil
 import pytest
 
+from gateway.run_directory import RunDirectory, read_json
 from tests.support.dns_server import RunningDns
 from tests.support.gateway import Gateway, free_port, one_service, wait_for
 from tests.support.upstreams import Connection, Upstream, response
@@ -177,6 +180,33 @@ def test_a_name_that_ceases_to_be(gateway: Gateway, names: RunningDns, backends:
     names.zone.set("back.test", "CNAME", "again.test.", ttl=QUICK)
     names.zone.set("again.test", "A", "127.0.0.2", ttl=QUICK)
     wait_for(lambda: ask(gateway)[1] == "127.0.0.2", what="the name is back")
+
+
+def test_a_new_control_process_without_a_name_server(
+    gateway: Gateway, names: RunningDns, backends: Addresses
+) -> None:
+    names.zone.set("lasting.test", "A", "127.0.0.1", ttl=QUICK)
+    gateway.configure(one_service(backends.port, host="lasting.test"))
+    wait_for(lambda: ask(gateway)[0] == 200, what="the name is known")
+    names.zone.failure = dns.rcode.SERVFAIL
+    number = gateway.status()["peers_number"]
+    with Load(gateway, 1) as load:
+        psutil.Process(read_json(RunDirectory(gateway.prefix).state)["control_pid"]).kill()
+        wait_for(lambda: peers_number(gateway) > number, what="it has published", seconds=20)
+        asked = names.zone.asked("lasting.test", "A")
+        wait_for(lambda: names.zone.asked("lasting.test", "A") > asked, what="it has asked")
+    assert load.seen.keys() == {(200, "127.0.0.1")}
+    names.zone.set("lasting.test", "A", "127.0.0.2", ttl=QUICK)
+    names.zone.failure = None
+    wait_until_served_by(gateway, "127.0.0.2")
+
+
+def peers_number(gateway: Gateway) -> int:
+    """Of the snapshot; 0 while nobody answers."""
+    try:
+        return int(gateway.status()["peers_number"])
+    except (OSError, ValueError, http.client.HTTPException):
+        return 0
 
 
 def test_a_name_server_that_goes_away_and_comes_back(

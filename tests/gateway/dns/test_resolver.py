@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import dns.rcode
 import pytest
 
-from gateway.dns import Resolver, ResolverOptions
+from gateway.dns import RememberedAddresses, Resolver, ResolverOptions
 from gateway.dns import resolver as resolver_module
 from gateway.dns.hosts import HostsFile, parse_hosts
-from gateway.snapshot import Resolution, ResolutionState
+from gateway.snapshot import Resolution, ResolutionState, ResolvedAddress
 from tests.support.dns_server import DnsServer, Zone
 
 PATIENCE = 10.0  # seconds; only ever spent by a test that fails
@@ -43,7 +43,10 @@ class Harness:
 
 @asynccontextmanager
 async def running(
-    hosts: Path | None = None, on_change: Callable[[set[str]], None] = lambda names: None, **options: object
+    hosts: Path | None = None,
+    on_change: Callable[[set[str]], None] = lambda names: None,
+    known: Mapping[str, tuple[ResolvedAddress, ...]] | None = None,
+    **options: object,
 ) -> AsyncIterator[Harness]:
     zone = Zone()
     server = DnsServer(zone)
@@ -53,7 +56,7 @@ async def running(
         hosts_file=hosts,
         **{"timeout": 0.2, "lifetime": 0.4, **options},  # type: ignore[arg-type]
     )
-    resolver = Resolver(chosen, on_change)
+    resolver = Resolver(chosen, on_change, known)
     resolver.start()
     try:
         yield Harness(resolver, zone, server)
@@ -291,6 +294,47 @@ def test_old_addresses_serve_while_a_refresh_fails_until_they_are_stale() -> Non
             assert it.addresses("api.test") == set()
 
     run(test)
+
+
+def test_what_was_known_before_serves_until_the_name_is_resolved() -> None:
+    async def test() -> None:
+        changes: list[set[str]] = []
+        known = {"api.test": (ResolvedAddress("10.0.0.1"),), "other.test": (ResolvedAddress("10.0.0.9"),)}
+        async with running(on_change=changes.append, error_ttl=0.01, known=known) as it:
+            it.zone.failure = dns.rcode.SERVFAIL
+            it.resolver.use(["api.test"])
+            assert it.resolver.pending() == []
+            await it.until(lambda: it.zone.asked("api.test", "A") > 3)
+            assert it.addresses("api.test") == {"10.0.0.1"}
+            assert changes == []
+            it.zone.set("api.test", "A", "10.0.0.2")
+            it.zone.failure = None
+            await it.until(lambda: it.addresses("api.test") == {"10.0.0.2"})
+            it.resolver.use(["other.test"])
+            assert it.resolver.pending() == ["other.test"]
+
+    run(test)
+
+
+def test_addresses_are_remembered_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "addresses.json"
+    remembered = RememberedAddresses(path)
+    assert remembered.load() == {}
+    addresses = (ResolvedAddress("10.0.0.1"), ResolvedAddress("fd00::1", 8080, 5, 7.0, "a.test"))
+    remembered.save(
+        {
+            "api.test": Resolution(ResolutionState.READY, addresses),
+            "gone.test": Resolution(ResolutionState.NOT_FOUND),
+        }
+    )
+    assert RememberedAddresses(path).load() == {"api.test": addresses}
+    for text in ("", "{", "[]", '{"a": [{"ip": 5}]}', "\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        assert RememberedAddresses(path).load() == {}
+    path.unlink()
+    path.mkdir()
+    RememberedAddresses(path).save({})
+    RememberedAddresses(tmp_path / "missing" / "x").save({"a": Resolution(ResolutionState.READY, addresses)})
 
 
 def test_changed_addresses_are_reported_once_and_the_order_is_no_change() -> None:
