@@ -170,7 +170,12 @@ def _callgrind_control(*arguments: str) -> None:
 
 
 def _callgrind_report(directory: Path, worker: int, requests: int, top: int) -> str:
-    files = [file for file in directory.glob(f"callgrind.{worker}*") if "\ntotals: 0" not in file.read_text()]
+    # The file of the whole life is empty until the worker ends; the dump has what was counted.
+    files = [
+        file
+        for file in directory.glob(f"callgrind.{worker}*")
+        if "\ntotals: " in (text := file.read_text()) and "\ntotals: 0" not in text
+    ]
     if not files:
         raise BenchError("callgrind wrote no file for the worker")
     found = subprocess.run(

@@ -18,7 +18,7 @@ console = Console()
 errors = Console(stderr=True)
 
 ROUNDS, SECONDS = 5, 5
-CONNECTIONS, LOAD_THREADS = 64, 1
+CONNECTIONS, LOAD_THREADS = 128, 1
 WORKERS = 2
 HALF_RATE = 25_000
 LOCUST_RATE = 2_000
