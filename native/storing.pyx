@@ -51,7 +51,8 @@ cdef Head received_head(Exchange* exchange) noexcept nogil:
 cdef bint is_stored_status(const CacheConfig* config, uint16_t status) noexcept nogil:
     cdef const uint16_t* statuses = <const uint16_t*> (<const uint8_t*> config + config.status_offset)
     cdef uint32_t i
-    if status < 200 or status == 206 or status == 304:   # parts of responses, whatever is configured
+    # parts of responses, and answers to the conditions of one client: whatever is configured
+    if status < 200 or status in (206, 304, 412, 416):
         return False
     for i in range(config.status_count):
         if statuses[i] == status:
