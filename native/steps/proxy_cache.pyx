@@ -53,12 +53,23 @@ from native.caching cimport (
     cache_use_of,
     count_outcome,
     end_flight,
+    was_just_voided,
 )
 from native.connection cimport EXCHANGE_LOCAL, EXCHANGE_REFRESH, EXCHANGE_STORED, Exchange
 from native.fields cimport Head, Text, find_field, same_text, set_own_field
 from native.flights cimport FLIGHT_LEADS, FLIGHT_WAITS, FlightRole, flight_join
 from native.hashing cimport xxh3_128, xxh64
-from native.http1 cimport METHOD_DELETE, METHOD_HEAD, METHOD_OTHER, METHOD_PATCH, METHOD_POST, METHOD_PUT
+from native.http1 cimport (
+    BODY_LENGTH,
+    BODY_NONE,
+    METHOD_DELETE,
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_OTHER,
+    METHOD_PATCH,
+    METHOD_POST,
+    METHOD_PUT,
+)
 from native.packed cimport PackedText, Packer
 from native.plan cimport (
     STEP_CONTINUE,
@@ -206,7 +217,8 @@ cdef int look(Exchange* exchange, CacheUse* use) noexcept nogil:
         how = judge_entry(use, now_ms)
         if how != USE_NOT:
             return answer_from_store(exchange, use, how, now_ms)
-    elif use.config.is_shared and not (use.has_asked and use.asked == use.key.words[0]):
+    elif use.config.is_shared and not (use.has_asked and use.asked == use.key.words[0]) \
+            and not was_just_voided(exchange, use, now_ms):
         return ask_redis(exchange, use, now_ms)
     return not_found(exchange, use, now_ms)
 
@@ -251,6 +263,12 @@ cdef bint is_cacheable_method(Exchange* exchange, const CacheConfig* config) noe
     if exchange.method_override.data != NULL and not same_text(exchange.method_override, request_method(exchange)):
         return False
     return exchange.request.method != METHOD_OTHER and config.methods >> exchange.request.method & 1
+
+
+cdef bint has_unexpected_body(Exchange* exchange) noexcept nogil:
+    """The body is not in the key, but an upstream may heed it: others must not get what it answers then."""
+    return exchange.request.method in (METHOD_GET, METHOD_HEAD) and exchange.request.body_kind != BODY_NONE \
+        and not (exchange.request.body_kind == BODY_LENGTH and exchange.request.content_length == 0)
 
 
 cdef bint is_unsafe(Exchange* exchange) noexcept nogil:
@@ -300,7 +318,7 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     use = begin_use(exchange, plugin)
     if use == NULL:
         return STEP_CONTINUE
-    if not is_cacheable_method(exchange, use.config) or exchange.request.upgrade:
+    if not is_cacheable_method(exchange, use.config) or exchange.request.upgrade or has_unexpected_body(exchange):
         return begin_bypass(exchange, use)
     if use.config.obeys_control:
         read_request_control(exchange, &use.request)
