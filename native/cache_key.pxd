@@ -16,7 +16,9 @@ and then, if there are such, lines that begin with a letter:
 
     m p q o u                        method, path, query, Host and upstream that a plugin has put in the place of the client's
     x                                X-Forwarded-Host, -Port, -Prefix of a trusted peer
-    h name: value                    fields of vary_headers; without ":" when the request does not have it
+    s name: value                    fields that frameworks take for the method or the path (X-HTTP-Method-Override …)
+    h name: value                    fields of vary_headers; without ":" when the request does not have it, with " -" when
+                                     the client keeps it from the upstream (Connection)
     v name: value                    fields that the response varies on (`variant_key`)
 
 Who the client is goes into the key in such a way that nobody is answered with what was made for another: see

@@ -12,12 +12,14 @@ from native.hashing cimport xxh3_128
 from native.headers cimport (
     HEADER_AUTHORIZATION,
     HEADER_COOKIE,
+    HEADER_HOP_BY_HOP,
     HEADER_PROXY_AUTHORIZATION,
     HEADER_REMOVED,
     HEADER_X_FORWARDED_HOST,
     HEADER_X_FORWARDED_PORT,
     HEADER_X_FORWARDED_PREFIX,
     HeaderField,
+    same_name,
 )
 from native.identities cimport BASIC_AUTH, HMAC_AUTH, JWT, OAUTH2, record_text
 from native.packed cimport PackedText, packed_text
@@ -93,7 +95,8 @@ cdef bint counts(const CacheConfig* config, Text argument) noexcept nogil:
     cdef Text name = text_of(argument.data, argument.length if equals == NULL else <uint32_t> (equals - argument.data))
     cdef uint8_t[3 * LONGEST_NAME] plain
     cdef uint32_t i
-    if config.argument_count == 0 or name.length > 3 * LONGEST_NAME:
+    if config.argument_count == 0 or name.length > 3 * LONGEST_NAME \
+            or memchr(argument.data, c";", argument.length) != NULL:    # to some upstreams, several arguments
         return True                                      # it makes a key of its own at worst
     if is_encoded(name):
         name = text_of(plain, decode_form_text(name, plain))
@@ -179,6 +182,31 @@ cdef void write_overrides(Exchange* exchange, KeyWriter* writer) noexcept nogil:
         write_line(writer, b"u ", text_of(number, format_hex(exchange.peer_key_override, number)))
 
 
+cdef inline bint is_field(const Head* head, const HeaderField* field, const char* name, uint32_t length) noexcept nogil:
+    return field.name_length == length and same_name(head.base + field.name_offset, <const uint8_t*> name, length)
+
+
+cdef inline bint steers(const Head* head, const HeaderField* field) noexcept nogil:
+    """Whether frameworks take a field for the method or the path of the request: what is answered then is not the response
+    of this address, and others must not get it."""
+    if not 13 <= field.name_length <= 22 or head.base[field.name_offset] | 32 != c"x":
+        return False
+    return is_field(head, field, b"x-http-method-override", 22) or is_field(head, field, b"x-http-method", 13) \
+        or is_field(head, field, b"x-method-override", 17) or is_field(head, field, b"x-original-url", 14) \
+        or is_field(head, field, b"x-rewrite-url", 13)
+
+
+cdef void write_steering(KeyWriter* writer, const Head* head) noexcept nogil:
+    cdef const HeaderField* field
+    cdef uint32_t i
+    for i in range(head.count):
+        field = &head.fields[i]
+        if not field.flags & (HEADER_REMOVED | HEADER_HOP_BY_HOP) and steers(head, field):
+            write_constant(writer, b"s ", 2)
+            write_lower(writer, text_of(head.base + field.name_offset, field.name_length))
+            write_line(writer, b": ", text_of(head.base + field.value_offset, field.value_length))
+
+
 cdef void write_forwarded(Exchange* exchange, KeyWriter* writer, const Head* head) noexcept nogil:
     cdef const HeaderField* field
     cdef uint32_t i
@@ -193,11 +221,25 @@ cdef void write_forwarded(Exchange* exchange, KeyWriter* writer, const Head* hea
             write_line(writer, b": ", text_of(head.base + field.value_offset, field.value_length))
 
 
+cdef bint is_withheld(const Head* head, Text name) noexcept nogil:
+    """Whether the client has had a field of that name kept from the upstream (Connection names it)."""
+    cdef const HeaderField* field
+    cdef uint32_t i
+    for i in range(head.count):
+        field = &head.fields[i]
+        if field.flags & HEADER_HOP_BY_HOP and is_field(head, field, <const char*> name.data, name.length):
+            return True
+    return False
+
+
 cdef void write_values(KeyWriter* writer, const Head* head, Text name) noexcept nogil:
-    """": " and the values of the fields of that name, as one list; nothing when there are none."""
+    """": " and the values of the fields of that name, as one list; nothing when there are none. " -" before them: not all
+    of them reach the upstream."""
     cdef bint codings = is_text(name.data, name.length, b"accept-encoding", 15)
     cdef Text value
     cdef uint32_t nth = 0
+    if is_withheld(head, name):
+        write_constant(writer, b" -", 2)
     while find_field(head, <const char*> name.data, name.length, nth, &value):
         write_constant(writer, b", " if nth else b": ", 2)
         if codings and nth == 0 and value.length < writer.capacity - writer.length:
@@ -253,6 +295,7 @@ cdef KeySafety build_key(Exchange* exchange, const CacheConfig* config, Text* fu
     safety = write_credentials(exchange, config, &writer, &head)
     write_overrides(exchange, &writer)
     write_forwarded(exchange, &writer, &head)
+    write_steering(&writer, &head)
     write_headers(&writer, config, &head)
     full_key[0] = written(&writer)
     return KEY_NONE if writer.is_full else safety
