@@ -31,6 +31,7 @@ cdef enum:
 cpdef enum SharedCacheVerb:
     VERB_FIND = 1                # payload: CacheKey, full key. Result: a byte, SharedCacheAnswer, then the image
     VERB_STORE = 2               # payload: an image; nobody waits
+    VERB_VOID = 3                # payload: an address (cache_key.pxd); all that has it is void, on all nodes; nobody waits
 
 cpdef enum SharedCacheAnswer:
     SHARED_MISSING = 0
@@ -75,6 +76,10 @@ cdef SharedCacheAnswer shared_cache_answer(Exchange* exchange, const CacheKey* k
 # for an entry that is too large, has gone, or when too much waits already.
 cdef void shared_cache_tell(Exchange* exchange, const PluginRecord* plugin, const StoredEntry* entry, const void* full_key,
                             uint32_t key_length, int64_t keep_until_ms) noexcept nogil
+# What is stored at an address (the first lines of full keys) is void, because of an unsafe request: tell Redis and all
+# nodes that use it. Takes effect there soon after.
+cdef void shared_cache_void(Exchange* exchange, const PluginRecord* plugin, const void* address,
+                            uint32_t length) noexcept nogil
 # Add marks for the tags of a response (Surrogate-Key, Cache-Tag) to those that `head` has. False: there are too many, so
 # that a purge would not void it: do not store it.
 cdef bint mark_tags(CacheStore* store, const uint8_t* text, const ResponseHead* response, EntryHead* head) noexcept nogil

@@ -10,6 +10,7 @@ FIRST_LEVEL_SECONDS: float
 class SharedCacheVerb(IntEnum):
     VERB_FIND = 1
     VERB_STORE = 2
+    VERB_VOID = 3
 
 class SharedCacheAnswer(IntEnum):
     SHARED_MISSING = 0

@@ -258,3 +258,11 @@ cdef void shared_cache_tell(Exchange* exchange, const PluginRecord* plugin, cons
         job_send(exchange.worker, job)
     else:
         job_free(job)
+
+
+cdef void shared_cache_void(Exchange* exchange, const PluginRecord* plugin, const void* address,
+                            uint32_t length) noexcept nogil:
+    cdef Job* job = job_new(exchange, plugin, VERB_VOID, length)
+    if job != NULL:
+        put(job.request, address, length)
+        job_send(exchange.worker, job)

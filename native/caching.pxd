@@ -121,5 +121,7 @@ cdef void cache_abandon(Exchange* exchange, bint finally_) noexcept nogil
 # --- for the step ----------------------------------------------------------------------------------------------------
 # The flight that this request leads, if it does, is over. `barred_ms`: see flight_end().
 cdef void end_flight(Exchange* exchange, CacheUse* use, uint32_t barred_ms) noexcept nogil
+# Whether what is in Redis for the request's address was made void here so short a time ago that it may still be there.
+cdef bint was_just_voided(Exchange* exchange, const CacheUse* use, int64_t now_ms) noexcept nogil
 # Count what became of the request, once.
 cdef void count_outcome(Exchange* exchange, CacheUse* use) noexcept nogil

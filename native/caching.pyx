@@ -1,9 +1,9 @@
 """See caching.pxd."""
 
-from libc.stdint cimport INT64_MIN, int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
-from native.cache_image cimport MARK_ADDRESS, mark_tags, shared_cache_tell
+from native.cache_image cimport FIRST_LEVEL_MS, MARK_ADDRESS, mark_tags, shared_cache_tell, shared_cache_void
 from native.cache_key cimport address_of, hash_key, variant_key
 from native.cache_store cimport (
     CacheStore,
@@ -14,13 +14,14 @@ from native.cache_store cimport (
     cache_mark,
     cache_mark_place,
     cache_publish,
+    cache_sequence,
     cache_unpin,
 )
 from native.cached_answers cimport answer_with, outlives_error
 from native.connection cimport EXCHANGE_BACKGROUND, EXCHANGE_RECORDS, WorkerBlock
-from native.fields cimport Head, find_field
+from native.fields cimport Head, find_field, text_of
 from native.flights cimport flight_end
-from native.plan cimport STEP_CONTINUE, STEP_RESPOND, respond_error
+from native.plan cimport STEP_CONTINUE, STEP_RESPOND, exchange_memory, respond_error
 from native.refreshing cimport confirm_entry
 from native.steps.authentication cimport wall_clock_ms
 from native.stored_response cimport store_fields
@@ -56,10 +57,54 @@ cdef void end_flight(Exchange* exchange, CacheUse* use, uint32_t barred_ms) noex
 
 
 # --- invalidation (RFC 9111 §4.4) ------------------------------------------------------------------------------------
-cdef void void_address(Exchange* exchange, Text address) noexcept nogil:
+# With Redis, voiding takes a moment. Meanwhile an entry without content says that what is there is not to be believed. Its full
+# key begins like no other's: with an empty path.
+
+cdef Text voided_key(Exchange* exchange, Text address) noexcept nogil:
+    """Empty: memory is out."""
+    cdef uint8_t* text = exchange_memory(exchange, address.length + 1)
+    if text == NULL:
+        return text_of(NULL, 0)
+    text[0] = c"\n"
+    memcpy(text + 1, address.data, address.length)
+    return text_of(text, address.length + 1)
+
+
+cdef void note_voided(Exchange* exchange, const CacheUse* use, Text address) noexcept nogil:
     cdef CacheStore* store = &exchange.worker.cache
-    if store.shard_count:
-        cache_mark(store, cache_mark_place(store, MARK_ADDRESS, address.data, address.length))
+    cdef Text full_key = voided_key(exchange, address)
+    cdef Filling filling
+    cdef EntryHead head
+    cdef CacheKey key
+    memset(&filling, 0, sizeof(filling))
+    memset(&head, 0, sizeof(head))
+    head.flags = ENTRY_NAMES
+    head.status = 200
+    head.stored_ms = wall_clock_ms()
+    head.keep_until_ms = head.stored_ms + FIRST_LEVEL_MS
+    hash_key(use.config, full_key, &key)
+    if full_key.length and cache_begin(store, &filling, &key, full_key.data, full_key.length, cache_sequence(store)):
+        cache_publish(store, &filling, &head)
+
+
+cdef bint was_just_voided(Exchange* exchange, const CacheUse* use, int64_t now_ms) noexcept nogil:
+    cdef Text full_key = voided_key(exchange, use.address)
+    cdef StoredEntry entry
+    cdef CacheKey key
+    if full_key.length == 0:
+        return True
+    hash_key(use.config, full_key, &key)
+    return cache_find(&exchange.worker.cache, &key, full_key.data, full_key.length, now_ms, &entry)
+
+
+cdef void void_address(Exchange* exchange, const CacheUse* use, Text address) noexcept nogil:
+    cdef CacheStore* store = &exchange.worker.cache
+    if store.shard_count == 0:
+        return
+    cache_mark(store, cache_mark_place(store, MARK_ADDRESS, address.data, address.length))
+    if use.config.is_shared:
+        note_voided(exchange, use, address)
+        shared_cache_void(exchange, use.plugin, address.data, address.length)
 
 
 cdef void invalidate(Exchange* exchange, CacheUse* use) noexcept nogil:
@@ -68,11 +113,11 @@ cdef void invalidate(Exchange* exchange, CacheUse* use) noexcept nogil:
     cdef Text value, address
     if not 200 <= exchange.response.status < 400:
         return
-    void_address(exchange, use.address)
+    void_address(exchange, use, use.address)
     if find_field(&head, b"Location", 8, 0, &value) and address_of(exchange, use.config, value, &address):
-        void_address(exchange, address)
+        void_address(exchange, use, address)
     if find_field(&head, b"Content-Location", 16, 0, &value) and address_of(exchange, use.config, value, &address):
-        void_address(exchange, address)
+        void_address(exchange, use, address)
 
 
 # --- storing ---------------------------------------------------------------------------------------------------------

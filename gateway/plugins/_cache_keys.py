@@ -29,6 +29,16 @@ def entry_pattern(plugin_id: str) -> bytes:
     return entry_key(plugin_id, "*")
 
 
+def address_of(full_key: bytes) -> bytes:
+    """The lines of a full key that all responses for one address have in common (native/cache_key.pxd)."""
+    return b"".join(line + b"\n" for line in full_key.split(b"\n", 3)[:3])
+
+
+def address_key(plugin_id: str, address: bytes) -> bytes:
+    """Of the set of entries with an address: no tag has a space."""
+    return tag_key(plugin_id, b"address " + address)
+
+
 def tag_key(plugin_id: str, tag: bytes) -> bytes:
     """Of the set of entries with a tag."""
     digest = hashlib.blake2b(tag, digest_size=16).hexdigest()

@@ -25,7 +25,7 @@ from native.cache_image import (
     split_question,
 )
 
-from ._cache_keys import LONGEST_LIFE_MS, TAG_LIFE_MS, entry_key, tag_key
+from ._cache_keys import LONGEST_LIFE_MS, PURGES, TAG_LIFE_MS, address_key, address_of, entry_key, tag_key
 from ._redis_client import Command, RedisLink, RedisProblem
 
 LONGEST_TIMEOUT = 500
@@ -37,6 +37,10 @@ MOST_TOGETHER = 32
 """entries that are asked for, or stored, in one batch"""
 MOST_UNTOLD = 32 * 1024 * 1024
 """Bytes of entries that wait to be stored; what comes then is not stored in Redis"""
+MOST_VOID = 1024
+"""addresses that wait to be voided"""
+SETTLING = 0.2
+"""seconds in which what a node was about to store has arrived"""
 COMPLAINT_INTERVAL = 60.0
 """seconds between two complaints that something cannot be stored"""
 TAG_SLACK_MS = 60_000
@@ -63,6 +67,8 @@ class Entry(NamedTuple):
 
     plugin_id: str
     image: bytes
+    may_be_voided: bool
+    """by unsafe requests for its address"""
 
 
 class CacheHandler:
@@ -78,7 +84,10 @@ class CacheHandler:
         if job.verb == SharedCacheVerb.VERB_FIND:
             key, _ = split_question(job.payload)
             return cache.find(Question(entry_key(job.plugin_id, key), job))
-        cache.store(Entry(job.plugin_id, job.payload))
+        if job.verb == SharedCacheVerb.VERB_VOID:
+            cache.void(job.plugin_id, job.payload)
+        else:
+            cache.store(Entry(job.plugin_id, job.payload, bool(job.config.get("cache_control"))))
         return b""
 
     def _cache(self, redis: Mapping[str, Any]) -> SharedCache:
@@ -105,6 +114,8 @@ class SharedCache:
         self._questions: list[Question] = []
         self._untold: deque[Entry] = deque()
         self._untold_bytes = 0
+        self._void: dict[tuple[str, bytes], None] = {}
+        """plugins and addresses"""
         self._complained = -COMPLAINT_INTERVAL
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """what is going on: asking, telling, looking"""
@@ -179,8 +190,11 @@ class SharedCache:
                 continue
             key = image["key"]
             stored[index] = ("SET", entry_key(entry.plugin_id, key), entry.image, "PX", life)
-            for tag in dict.fromkeys(image["tags"]):
-                commands = tag_commands(tag_key(entry.plugin_id, tag), key, now, now + life)
+            sets = [tag_key(entry.plugin_id, tag) for tag in dict.fromkeys(image["tags"])]
+            if entry.may_be_voided:
+                sets.append(address_key(entry.plugin_id, address_of(image["full_key"])))
+            for name in sets:
+                commands = tag_commands(name, key, now, now + life)
                 tagged += commands
                 owners += [index] * len(commands)
         if tagged:
@@ -198,6 +212,45 @@ class SharedCache:
         if now - self._complained >= COMPLAINT_INTERVAL:
             self._complained = now
             self._context.log.error(f"cached responses: {self._telling.name} does not store them: {error}")
+
+    # --- voiding --------------------------------------------------------------------------------------
+
+    def void(self, plugin_id: str, address: bytes) -> None:
+        """An unsafe request has changed what is at an address: no node has it any more, soon."""
+        if self._is_down or len(self._void) >= MOST_VOID:
+            return
+        self._void[plugin_id, address] = None
+        self._begin("void", self._void_all)
+
+    async def _void_all(self) -> None:
+        """As a purge (gateway.stored_responses): first, nobody stores any more what was fetched before; then
+        it goes; then what was taken from here in between."""
+        while self._void and not self._is_down:
+            batch, self._void = list(self._void), {}
+            try:
+                await self._publish(batch)
+                await asyncio.sleep(SETTLING)
+                await self._remove(batch)
+                await self._publish(batch)
+            except RedisProblem as problem:
+                self._go_down(problem)
+
+    async def _publish(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        texts = [address.decode("latin-1") for _, address in batch]
+        messages = [msgspec.json.encode({"address": text, "sender": ""}) for text in texts]
+        await self._telling.send([("PUBLISH", PURGES, message) for message in messages])
+
+    async def _remove(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        asked: list[Command] = [("ZRANGE", address_key(*one), 0, -1) for one in batch]
+        found = await self._telling.send(asked)
+        removed: list[Command] = [
+            ("UNLINK", entry_key(plugin_id, key.decode("latin-1")))
+            for (plugin_id, _), keys in zip(batch, found, strict=True)
+            if isinstance(keys, list)
+            for key in keys
+        ]
+        if removed:
+            await self._telling.send(removed)
 
     # --- outages --------------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ class FirstLevel:
                 self._remove(purge.key)
             for tag in purge.octets:
                 self._view.mark(MarkKind.MARK_TAG, tag)
+            if purge.address is not None:
+                self._view.mark(MarkKind.MARK_ADDRESS, purge.address.encode("latin-1"))
             if purge.is_of_addresses or (purge.is_total and purge.plugin is not None):
                 self._view.remove_matching(lambda head: purge.chooses(head["full_key"]))
             elif purge.is_total:

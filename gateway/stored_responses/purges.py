@@ -37,11 +37,14 @@ class Purge(msgspec.Struct, frozen=True, omit_defaults=True):
     """of paths, as clients send them"""
     host: str | None = None
     """in lower case, with a port where requests name one"""
+    address: str | None = None
+    """The first lines of full keys (native/cache_key.pxd), a character for a byte: what an unsafe request has
+    changed. Between nodes only."""
 
     @property
     def is_total(self) -> bool:
         """Whether it is for everything (of the plugin)."""
-        return self.key is None and not self.tags and not self.is_of_addresses
+        return self.key is None and self.address is None and not self.tags and not self.is_of_addresses
 
     @property
     def is_of_addresses(self) -> bool:
@@ -54,7 +57,7 @@ class Purge(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def check(self) -> Purge:
         """Itself. Raises InvalidPurge."""
-        ways = (self.key is not None, bool(self.tags), self.is_of_addresses)
+        ways = (self.key is not None, bool(self.tags), self.is_of_addresses, self.address is not None)
         if sum(ways) > 1:
             raise InvalidPurge("tags and addresses cannot be combined")
         if self.key is not None and not KEY.fullmatch(self.key):
@@ -69,6 +72,8 @@ class Purge(msgspec.Struct, frozen=True, omit_defaults=True):
             raise InvalidPurge(f"a prefix has at most {LONGEST_PREFIX} characters")
         if self.host is not None and not re.fullmatch(r"[^\s/]{1,300}", self.host):
             raise InvalidPurge("a host has no spaces and no slashes")
+        if self.address is not None and not self.address.isascii() and max(self.address) > "\xff":
+            raise InvalidPurge("an address has bytes")
         return self
 
     def chooses(self, full_key: bytes) -> bool:

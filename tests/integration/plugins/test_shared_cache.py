@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.cached import PLUGIN_ID, CountingUpstream, admin, cached, caching, get, purge, shown
+from tests.support.client import Client
 from tests.support.gateway import Gateway, wait_for
 from tests.support.valkey import Valkey, cluster_of_one, watched
 
@@ -103,6 +104,21 @@ def test_what_one_node_has_stored_is_a_hit_on_the_other(pair: Pair, valkey: Valk
         assert answer.get("surrogate-key") == "a"
         assert answer.get("x-cache-key") == key
         assert int(answer.get("age") or -1) >= 0
+
+
+def test_an_unsafe_request_voids_it_on_all_nodes(pair: Pair, valkey: Valkey) -> None:
+    """Also what is only in Redis any more."""
+    pair.configure(valkey.settings(), cache_control=True)
+    changed, kept = "/changed?life=600", "/kept?life=600"
+    for target in (changed, kept):
+        pair.share(valkey, target)
+    client = Client(pair.one.proxy_port)
+    assert client.request(changed, "Content-Length: 0", method="POST").response().status == 200
+    client.socket.close()
+    assert cached(pair.one, changed)[1].endswith(b"3")
+    wait_for(lambda: not cached(pair.other, changed)[1].endswith(b"1"), what="the other node to hear of it")
+    for gateway in (pair.one, pair.other):
+        assert cached(gateway, kept) == ("Hit", f"{kept} 1".encode())
 
 
 def test_it_is_in_redis_until_it_is_over(pair: Pair, valkey: Valkey) -> None:
