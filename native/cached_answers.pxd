@@ -21,7 +21,7 @@ cdef bint outlives_error(const CacheUse* use, int64_t now_ms) noexcept nogil
 # Answer with use.entry: the whole, a part of it (206, 416), or that the client has it already (304). Returns what
 # respond_stored() returns.
 cdef int answer_with(Exchange* exchange, CacheUse* use) noexcept nogil
-# Whether the request asks for a part, or under a condition.
+# Whether the request asks for the whole response: for no part of it, and under no condition.
 cdef bint asks_for_whole(Exchange* exchange) noexcept nogil
 # Let the upstream say whether use.entry is still good: pins it, and adds conditions to the request. Does nothing when it
 # has no validators or has gone.

@@ -138,7 +138,7 @@ cpdef enum ExchangeFlag:
     EXCHANGE_BALANCED = 1024         # the balancer ran: the answer carries proxy headers (Kong)
     EXCHANGE_CONTINUE_SENT = 2048    # 100 Continue went out
     EXCHANGE_LOCAL = 4096            # the answer is the gateway's own
-    EXCHANGE_PARKED = 8192           # waits for the plugin thread
+    EXCHANGE_PARKED = 8192           # waits for the plugin thread (`job`) or for another request's response (`flight`)
     EXCHANGE_WANTS_BODY = 16384      # a step waits for the whole request body
     EXCHANGE_HOLDS_RESPONSE = 32768  # a step wants the whole response body: collected in `held`
     EXCHANGE_BODY_OVER = 65536       # the request body is longer than steps may see
@@ -234,7 +234,8 @@ ctypedef struct Exchange:
     const PluginRecord* chosen[MAX_STEPS]    # the configuration that applies, by step; NULL: none
     const PluginRecord* answered_by    # whose answer the response is; NULL: no plugin's
     SharedText* shared           # newest first, in `memory`; NULL: none
-    void* cache                  # CacheUse of caching.pxd: what the cache does for this request, in `memory`, see caching.pxd; NULL: nothing
+    # stored responses
+    void* cache                  # CacheUse of caching.pxd: what the cache does for this request, in `memory`; NULL: nothing
     uint64_t flight              # hash of the flight that the exchange waits for, 0: none; see flights.pxd
     uint64_t flight_lead         # who led it when the waiting began
     uint64_t flight_deadline_ms
@@ -242,9 +243,9 @@ ctypedef struct Exchange:
     Exchange* previous_waiting
     uint8_t woken                # it has waited for a flight, which is over
     uint32_t stored_step         # place in the plan of the step whose stored answer it is
-    Circuit* circuit             # in shared memory, whose outcome this request is, see circuit.pxd; NULL: none
-    const PluginRecord* circuit_plugin   # its configuration
-    StoredEntry* stored          # EXCHANGE_STORED: what the answer is made of, in `memory`; pinned when its body is sent from there
+    Circuit* circuit             # in shared memory, which is owed an outcome of this request, see circuit.pxd; NULL: none
+    const PluginRecord* circuit_plugin   # the breaker that the request has passed; NULL: none
+    StoredEntry* stored          # EXCHANGE_STORED: what the answer is made of, in `memory`; pinned if its body is long
     uint64_t stored_offset       # of the next byte of its body to be sent, from the first of the prelude
     uint64_t stored_left         # bytes of it still to be sent
     uint64_t stored_length       # of the whole body of the answer, also when only its head is sent

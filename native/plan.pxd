@@ -19,7 +19,7 @@ from native.snapshot cimport PlanRecord, PlanStep, PluginRecord, SnapshotHeader,
 cpdef enum StepResult:
     STEP_CONTINUE = 0            # go on with the next step
     STEP_RESPOND = 1             # the step has prepared the answer (respond_… below)
-    STEP_PARK = 2                # exchange.job was submitted; `resume` is called when the plugin thread has done it
+    STEP_PARK = 2                # wait: for exchange.job, which was submitted, or a flight (flights.pxd); then `resume` is called
     STEP_FAIL = 3                # 500, after the step has logged why
     STEP_BODY = 4                # call again when the whole body is there (access: the request's, response: the response's)
 
@@ -32,7 +32,7 @@ ctypedef void* (*prepare_function)(const PluginRecord* plugin, const void* confi
 ctypedef void (*release_function)(void* prepared) noexcept nogil
 
 # What a kind of step does; functions it does not have are NULL. `resume` NULL: `access` or `response` is called again,
-# with exchange.job set.
+# with exchange.job set if it was a job that was waited for.
 ctypedef struct StepFunctions:
     step_function rewrite        # before routing; global plugins with PLUGIN_REWRITES only
     step_function access
@@ -62,7 +62,7 @@ cdef void plan_runtime_free(PlanRuntime* runtime) noexcept nogil
 # Take up the plan of the exchange's route, or the global one (`everywhere`). False: nothing runs.
 cdef bint begin_plan(Exchange* exchange, bint everywhere) noexcept nogil
 # Run functions of a phase from exchange.step on. STEP_CONTINUE when the last one is done. After STEP_PARK or STEP_BODY
-# call it again when the job is done or the body is there.
+# call it again when the job is done, the flight is over or the body is there.
 cdef int run_rewrite(Exchange* exchange) noexcept nogil
 cdef int run_access(Exchange* exchange) noexcept nogil
 cdef int run_response(Exchange* exchange) noexcept nogil

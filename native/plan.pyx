@@ -187,7 +187,7 @@ cdef const PluginRecord* choose_plugin(Exchange* exchange, const PlanStep* step)
 
 cdef int call(Exchange* exchange, step_function function, step_function resume,
               const PluginRecord* plugin) noexcept nogil:
-    """Call a step's function, or its `resume` when a job of it is done."""
+    """Call a step's function, or its `resume` when what it waited for is over."""
     cdef int result
     cdef Job* job = exchange.job
     if job != NULL:
