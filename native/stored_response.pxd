@@ -15,7 +15,8 @@ from native.http1 cimport ResponseHead
 from native.memory cimport Buffer, BufferStock
 
 cdef enum:
-    COPIED_STORED = 32768        # bodies up to so many bytes are copied out; longer ones are sent from where they lie
+    COPIED_STORED = 4096         # bodies up to so many bytes are copied out; longer ones are pinned and sent from where they lie
+    COPIED_AT_MOST = 65536       # … unless no pin is left
 
 # --- storing ---------------------------------------------------------------------------------------------------------
 # Append the prelude of the upstream's response at hand to a filling: all fields that may be stored (not hop-by-hop, not those

@@ -185,13 +185,13 @@ cdef Buffer* take_body(Exchange* exchange, StoredEntry* entry, uint64_t offset, 
     cdef uint64_t place = entry.head.prelude_length + offset
     cdef bint was_pinned = entry.pin != 0
     cdef Buffer* body
-    if length > COPIED_STORED:
-        if not was_pinned and not cache_pin(&exchange.worker.cache, entry):
-            return NULL
+    if length > COPIED_STORED and (was_pinned or cache_pin(&exchange.worker.cache, entry)):
         body = buffer_take(&exchange.worker.buffers, 1)
         if body == NULL and not was_pinned:
             cache_unpin(&exchange.worker.cache, entry)
         return body
+    if length > COPIED_AT_MOST:
+        return NULL
     body = buffer_take(&exchange.worker.buffers, <uint32_t> length + 1)
     if body == NULL:
         return NULL
