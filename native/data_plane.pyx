@@ -474,11 +474,6 @@ cdef class DataPlane:
         STORE_WORD(&self.worker.command, COMMAND_STOP)
         self.wake()
 
-    def reopen_logs(self, int access_log_fd, int error_log_fd):
-        """Write to other descriptors from now on. The caller closes the old ones, after a moment."""
-        self.log_descriptors[0] = access_log_fd
-        self.log_descriptors[1] = error_log_fd
-
 
 cdef int descriptor_ceiling():
     """See Worker. An eighth of the limit is left for upstreams; WORKER_CONNECTIONS is to leave them more."""
@@ -495,9 +490,3 @@ cdef void unmap(MappedSnapshot* snapshot) noexcept:
     balancing_free(snapshot.balancing)
     munmap(<void*> snapshot.base, snapshot.size)
     free(snapshot)
-
-
-def record_sizes():
-    """Bytes per record, for the memory figures in the documentation and tests."""
-    return {"downstream": sizeof(Downstream), "exchange": sizeof(Exchange), "upstream": sizeof(Upstream),
-            "worker": sizeof(Worker)}

@@ -102,10 +102,6 @@ cdef class TargetStates:
         """Whether requests may go there; to slot 0 they may."""
         return target_available(&self.table, slot)
 
-    def health_words(self, slots):
-        """The health words of many slots (0 for slot 0): two that are equal tell that nothing has happened between."""
-        return [target_load(&self.target_at(slot).health) if slot else 0 for slot in slots]
-
     def target(self, slot):
         """Everything that is known of an address."""
         cdef TargetState* target = self.target_at(slot)

@@ -220,16 +220,3 @@ cdef StepFunctions functions
 functions.access = access
 functions.response = respond
 register_step("correlation_id", functions)
-
-
-# --- for tests -------------------------------------------------------------------------------------------------------
-def made_uuids(int count) -> list[str]:
-    """As many UUIDs as a worker would make."""
-    cdef uint64_t fallback[4]
-    cdef char text[UUID_TEXT]
-    made = []
-    memset(fallback, 1, sizeof(fallback))
-    for _ in range(count):
-        write_uuid(fallback, text)
-        made.append(text[:UUID_TEXT].decode())
-    return made
