@@ -11,7 +11,7 @@ from bench.compare import BudgetChange, Change, Comparison
 from bench.markup import cell, column_head, number_cell, page, row_head, scrolling_table, verdict_cell
 from bench.plots import Bar, Group, bar_chart
 from bench.report import Lane, Report, Scenario
-from bench.runner import run_metrics
+from bench.summaries import values_of
 from bench.tables import (
     budget_aim,
     budget_bound,
@@ -154,9 +154,8 @@ def _bar(style: str, lane: Lane, metric: str) -> Bar | None:
     summary = lane.summary.get(metric)
     if summary is None:
         return None
-    values = [value for run in lane.runs if (value := run_metrics(run).get(metric)) is not None]
     text = number(summary.median, metric)
-    return Bar(style, style, summary.median, summary.min, summary.max, values, text)
+    return Bar(style, style, summary.median, summary.min, summary.max, values_of(lane, metric), text)
 
 
 def _facts_table(before: Report, after: Report) -> str:

@@ -12,7 +12,7 @@ from bench.compare import Verdict
 from bench.markup import cell, column_head, number_cell, page, row_head, scrolling_table, verdict_cell
 from bench.plots import Bar, Group, bar_chart
 from bench.report import Lane, Report, Scenario
-from bench.runner import run_metrics
+from bench.summaries import values_of
 from bench.sweep import COMPARED, MORE_IS_BETTER, PREFIX, Difference, differences
 from bench.tables import MARKS, facts, heading, number
 
@@ -89,9 +89,16 @@ def _plot(metric: str, scenario: Scenario) -> str:
 
 def _bar(lane: Lane, metric: str, *, first: bool) -> Bar:
     summary = lane.summary[metric]
-    values = [value for run in lane.runs if (value := run_metrics(run).get(metric)) is not None]
     text = number(summary.median, metric)
-    return Bar("before" if first else "after", metric, summary.median, summary.min, summary.max, values, text)
+    return Bar(
+        "before" if first else "after",
+        metric,
+        summary.median,
+        summary.min,
+        summary.max,
+        values_of(lane, metric),
+        text,
+    )
 
 
 def _medians(scenario: Scenario) -> str:

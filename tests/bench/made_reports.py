@@ -17,8 +17,8 @@ from bench.report import (
     Scenario,
     Settings,
 )
-from bench.runner import compare_lanes, summarize_runs
 from bench.scenarios import SCENARIOS
+from bench.summaries import compare_lanes, summarize_runs
 
 
 def make_run(number: int, requests: int, *, failed: int = 0, p99: float = 2.0) -> Run:

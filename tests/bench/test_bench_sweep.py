@@ -19,8 +19,8 @@ from bench.compare import Verdict
 from bench.popular import popular_targets
 from bench.processes import BenchError
 from bench.report import Lane, Report, Scenario, read_report, write_report
-from bench.runner import compare_lanes
 from bench.scenarios import SCENARIOS
+from bench.summaries import compare_lanes
 from bench.sweep import (
     MOST_COMBINATIONS,
     PRESETS,
