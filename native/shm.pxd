@@ -1,8 +1,9 @@
 """The one shared mapping of a gateway: made by the master before it forks, seen by every process at its own address.
 
-It knows memory and nothing of what is counted. Every word has one writer (a worker for its own block, the control
-process for the publication words, the master for the process table), so that a process killed at any instruction
-leaves nothing locked. All counters are 64-bit and aligned: a reader sees an old or a new value, never a torn one.
+It knows memory and nothing of what is counted. Every word of the control words and of the blocks has one writer (a worker
+for its own block, the control process for the publication words, the master for the process table), so that a process
+killed at any instruction leaves nothing locked. The regions behind them have many writers; what keeps them sound is said
+in the header of each (limiter, token_cache, cache_store, target_state, circuit, flights). All counters are 64-bit and aligned: a reader sees an old or a new value, never a torn one.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int64_t

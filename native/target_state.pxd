@@ -40,7 +40,8 @@ ctypedef struct TargetState:
     uint64_t available_since_ms  # monotonic: when requests began to come (again), for slow start; 0: always did
     uint64_t latency             # peak EWMA: microseconds (float32) and time (ms, 32 bits), one word
     uint64_t unused_since_ms     # monotonic: since when no snapshot names it; the control process's word
-    uint64_t reserved[3]
+    uint64_t never_given         # of slot 0 only: slots from this one on have never been anybody's
+    uint64_t reserved[2]
     int64_t open                 # requests under way, of all workers
     uint64_t requests, failures  # ever; failures are tries
     uint64_t reserved_counts[5]
@@ -53,7 +54,8 @@ ctypedef struct GroupState:
     uint64_t retry_budget        # see balancer.pyx
     uint64_t retries_refused     # for want of budget
     uint64_t unused_since_ms
-    uint64_t reserved[2]
+    uint64_t never_given         # as in TargetState
+    uint64_t reserved
 
 # The region (sizes in shm.pxd): GroupState[GROUP_SLOTS], TargetState[TARGET_SLOTS], then per worker
 # uint32 [TARGET_SLOTS]: its own share of `open`, so that a worker that was killed can be subtracted.

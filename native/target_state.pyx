@@ -3,7 +3,7 @@
 Health, one word:  changes of availability (30 bits) | TargetHealth (2) | http failures (8) | timeouts (8) |
 tcp failures (8) | successes (8). Latency, one word:  milliseconds of the last measurement (32) | microseconds (float32).
 
-The slot numbers of both tables begin at 1; of slot 0 only `reserved[0]` is used: one more than the highest slot that was
+The slot numbers of both tables begin at 1; of slot 0 only `never_given` is used: one more than the highest slot that was
 ever given, so that nobody touches (and so makes memory of) the pages behind it.
 
 What a process that is killed between two writes leaves behind:
@@ -256,7 +256,7 @@ cdef bint forget_shares(const TargetTable* table, uint32_t worker) noexcept nogi
     cdef uint32_t count
     cdef int64_t found
     cdef bint had = False
-    for slot in range(1, target_load(&table.targets[0].reserved[0])):
+    for slot in range(1, target_load(&table.targets[0].never_given)):
         share = share_of(table, worker, <uint32_t> slot)
         count = target_share(share)
         if count == 0:
@@ -272,7 +272,7 @@ cdef bint forget_shares(const TargetTable* table, uint32_t worker) noexcept nogi
 cdef void raise_versions(const TargetTable* table) noexcept nogil:
     """Have all workers look again at the health of all groups."""
     cdef uint64_t group
-    for group in range(1, target_load(&table.groups[0].reserved[0])):
+    for group in range(1, target_load(&table.groups[0].never_given)):
         target_add(&table.groups[group].version, 1)
 
 

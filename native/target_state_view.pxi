@@ -32,7 +32,7 @@ cdef class TargetStates:
     def targets_in_use(self):
         """Slots of targets by their identities."""
         found = {}
-        for slot in range(1, target_load(&self.table.targets[0].reserved[0])):
+        for slot in range(1, target_load(&self.table.targets[0].never_given)):
             identity = target_load(&self.target_at(slot).identity)
             if identity:
                 found[identity] = slot
@@ -41,7 +41,7 @@ cdef class TargetStates:
     def groups_in_use(self):
         """Slots of groups by their identities."""
         found = {}
-        for slot in range(1, target_load(&self.table.groups[0].reserved[0])):
+        for slot in range(1, target_load(&self.table.groups[0].never_given)):
             identity = target_load(&self.group_at(slot).identity)
             if identity:
                 found[identity] = slot
@@ -58,8 +58,8 @@ cdef class TargetStates:
         target_store(&target.unused_since_ms, 0)
         target_store(&target.requests, 0)
         target_store(&target.failures, 0)
-        if slot >= target_load(&self.table.targets[0].reserved[0]):
-            target_store(&self.table.targets[0].reserved[0], slot + 1)
+        if slot >= target_load(&self.table.targets[0].never_given):
+            target_store(&self.table.targets[0].never_given, slot + 1)
         target_store(&target.identity, identity)
 
     def give_group(self, slot, identity):
@@ -72,8 +72,8 @@ cdef class TargetStates:
         target_store(&group.retries_refused, 0)
         target_store(&group.unused_since_ms, 0)
         target_add(&group.version, 1)
-        if slot >= target_load(&self.table.groups[0].reserved[0]):
-            target_store(&self.table.groups[0].reserved[0], slot + 1)
+        if slot >= target_load(&self.table.groups[0].never_given):
+            target_store(&self.table.groups[0].never_given, slot + 1)
         target_store(&group.identity, identity)
 
     def release_target(self, slot):
