@@ -23,6 +23,11 @@ cdef bint outlives_error(const CacheUse* use, int64_t now_ms) noexcept nogil
 cdef int answer_with(Exchange* exchange, CacheUse* use) noexcept nogil
 # Whether the request asks for the whole response: for no part of it, and under no condition.
 cdef bint asks_for_whole(Exchange* exchange) noexcept nogil
+# The client has what is stored, but that is stale: take its conditions out of the request, so that the gateway can ask for
+# itself (ask_to_confirm), and many can wait for one answer. Does nothing for other requests.
+cdef void take_conditions(Exchange* exchange, CacheUse* use) noexcept nogil
+# Make the request one for the whole response: it is not the client that it is for.
+cdef void ask_for_whole(Exchange* exchange, CacheUse* use) noexcept nogil
 # Let the upstream say whether use.entry is still good: pins it, and adds conditions to the request. Does nothing when it
 # has no validators or has gone.
 cdef void ask_to_confirm(Exchange* exchange, CacheUse* use) noexcept nogil

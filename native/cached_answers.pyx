@@ -20,7 +20,15 @@ from native.caching cimport ENTRY_HAS_TAG, ENTRY_NAMES, ENTRY_NEVER_STALE, ENTRY
 from native.fields cimport Head, find_field, remove_field, set_own_field, text_of
 from native.http1 cimport METHOD_GET
 from native.http_date cimport parse_http_date
-from native.plan cimport STEP_CONTINUE, STEP_RESPOND, exchange_memory, request_head, respond_body, response_head
+from native.plan cimport (
+    STEP_CONTINUE,
+    STEP_RESPOND,
+    exchange_copy,
+    exchange_memory,
+    request_head,
+    respond_body,
+    response_head,
+)
 from native.stored_response cimport respond_stored, stored_field
 from native.text cimport NUMBER_TEXT, format_number
 
@@ -75,7 +83,7 @@ cdef EntryUse judge_entry(const CacheUse* use, int64_t now_ms) noexcept nogil:
         return USE_AS_IT_IS if left > 0 else USE_NOT
     if use.request.max_age != NOT_GIVEN and age_of(use, now_ms) // 1000 > use.request.max_age:
         return USE_NOT
-    if use.request.min_fresh != NOT_GIVEN and left < 1000 * use.request.min_fresh:
+    if use.request.min_fresh != NOT_GIVEN and (left <= 0 or left < 1000 * use.request.min_fresh):
         return USE_NOT
     if left > 0:
         return USE_AS_IT_IS
@@ -107,12 +115,26 @@ cdef bint asks_for_whole(Exchange* exchange) noexcept nogil:
                 or find_field(&head, b"If-Unmodified-Since", 19, 0, &ignored))
 
 
+cdef bint is_not_modified_since(const CacheUse* use, Text date) noexcept nogil:
+    cdef int64_t since = parse_http_date(date)
+    return since != -1 and use.entry.head.last_modified != INT64_MIN and use.entry.head.last_modified <= since
+
+
+cdef bint still_has_it(Exchange* exchange, const CacheUse* use) noexcept nogil:
+    """The same for conditions that were taken."""
+    cdef Text tag = text_of(NULL, 0)
+    if use.if_none_match.length == 0:
+        return is_not_modified_since(use, use.if_modified_since)
+    if use.entry.head.flags & ENTRY_HAS_TAG and not stored_field(exchange, &use.entry, b"ETag", 4, &tag):
+        return False
+    return tag_is_listed(use.if_none_match, tag)
+
+
 cdef bint is_not_modified(Exchange* exchange, const CacheUse* use, const Head* head) noexcept nogil:
     """Whether the client has what is stored already. If-None-Match goes before If-Modified-Since (RFC 9110 §13.2.2)."""
     cdef Text asked
     cdef Text tag = text_of(NULL, 0)
     cdef uint32_t nth = 0
-    cdef int64_t since
     if find_field(head, b"If-None-Match", 13, 0, &asked):
         if use.entry.head.flags & ENTRY_HAS_TAG and not stored_field(exchange, &use.entry, b"ETag", 4, &tag):
             return False
@@ -121,10 +143,7 @@ cdef bint is_not_modified(Exchange* exchange, const CacheUse* use, const Head* h
                 return True
             nth += 1
         return False
-    if use.entry.head.last_modified == INT64_MIN or not find_field(head, b"If-Modified-Since", 17, 0, &asked):
-        return False
-    since = parse_http_date(asked)
-    return since != -1 and use.entry.head.last_modified <= since
+    return find_field(head, b"If-Modified-Since", 17, 0, &asked) and is_not_modified_since(use, asked)
 
 
 cdef bint range_holds(Exchange* exchange, const CacheUse* use, const Head* head) noexcept nogil:
@@ -181,6 +200,8 @@ cdef int answer_with(Exchange* exchange, CacheUse* use) noexcept nogil:
     cdef RangeResult result
     cdef uint64_t offset = 0
     cdef uint64_t length = 0
+    if use.has_taken and use.entry.head.status < 300 and still_has_it(exchange, use):
+        return respond_stored(exchange, &use.entry, 304, 0, 0)
     if use.is_whole or exchange.request.method != METHOD_GET:
         return respond_stored(exchange, &use.entry, use.entry.head.status, 0, use.entry.head.body_length)
     head = request_head(exchange)
@@ -193,6 +214,36 @@ cdef int answer_with(Exchange* exchange, CacheUse* use) noexcept nogil:
         set_content_range(exchange, 0, 0, use.entry.head.body_length)
         return respond_body(exchange, 416, text_of(NULL, 0), text_of(b"", 0))
     return respond_stored(exchange, &use.entry, use.entry.head.status, 0, use.entry.head.body_length)
+
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+cdef void ask_for_whole(Exchange* exchange, CacheUse* use) noexcept nogil:
+    cdef Head head = request_head(exchange)
+    if not use.is_whole:
+        remove_field(&head, b"Range", 5)
+        remove_field(&head, b"If-Range", 8)
+        remove_field(&head, b"If-None-Match", 13)
+        remove_field(&head, b"If-Modified-Since", 17)
+        remove_field(&head, b"If-Match", 8)
+        remove_field(&head, b"If-Unmodified-Since", 19)
+        use.is_whole = True
+
+
+cdef void take_conditions(Exchange* exchange, CacheUse* use) noexcept nogil:
+    cdef Head head = request_head(exchange)
+    cdef Text value
+    if use.is_whole or not use.config.obeys_control or exchange.request.method != METHOD_GET \
+            or use.entry.head.status != 200 or find_field(&head, b"Range", 5, 0, &value) \
+            or find_field(&head, b"If-Match", 8, 0, &value) or find_field(&head, b"If-Unmodified-Since", 19, 0, &value) \
+            or find_field(&head, b"If-None-Match", 13, 1, &value) or not is_not_modified(exchange, use, &head):
+        return
+    # copied: the request is parked, perhaps
+    if find_field(&head, b"If-None-Match", 13, 0, &value):
+        use.if_none_match = exchange_copy(exchange, value.data, value.length)
+    if find_field(&head, b"If-Modified-Since", 17, 0, &value):
+        use.if_modified_since = exchange_copy(exchange, value.data, value.length)
+    use.has_taken = True
+    ask_for_whole(exchange, use)
 
 
 # --- confirming ------------------------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ ctypedef struct CacheUse:
     uint8_t has_key
     uint8_t fetches              # the upstream's response is to be stored, if it may be
     uint8_t is_whole             # the request asks for the whole response, unconditionally
+    uint8_t has_taken            # the client's conditions, from the request to the upstream: they are below
     uint8_t public_only          # KEY_PUBLIC_ONLY
     uint8_t has_entry            # `entry` is there, but was not fit to be used
     uint8_t confirms             # the upstream is asked whether `entry` is still good
@@ -83,6 +84,7 @@ ctypedef struct CacheUse:
     uint8_t has_waited           # for another request's response
     uint8_t is_counted
     Directives request           # its Cache-Control; with cache_control only
+    Text if_none_match, if_modified_since
     # what it is stored under
     Text full_key                # of the request
     Text variant                 # full key of the variant; the same where there are none

@@ -34,10 +34,12 @@ from native.cached_answers cimport (
     EntryUse,
     age_of,
     answer_with,
+    ask_for_whole,
     ask_to_confirm,
     asks_for_whole,
     find_entry,
     judge_entry,
+    take_conditions,
 )
 from native.caching cimport (
     OUTCOME_BYPASS,
@@ -186,6 +188,7 @@ cdef int answer_from_store(Exchange* exchange, CacheUse* use, EntryUse how, int6
         return not_found(exchange, use, now_ms)
     if refreshes:
         exchange.flags |= EXCHANGE_REFRESH
+        ask_for_whole(exchange, use)
         fetch(exchange, use, now_ms)
     elif use.leads:
         end_flight(exchange, use, 0)
@@ -217,6 +220,7 @@ cdef int look(Exchange* exchange, CacheUse* use) noexcept nogil:
         how = judge_entry(use, now_ms)
         if how != USE_NOT:
             return answer_from_store(exchange, use, how, now_ms)
+        take_conditions(exchange, use)
     elif use.config.is_shared and not (use.has_asked and use.asked == use.key.words[0]) \
             and not was_just_voided(exchange, use, now_ms):
         return ask_redis(exchange, use, now_ms)

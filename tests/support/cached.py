@@ -16,8 +16,8 @@ PLUGIN_ID = "6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01"
 
 
 class CountingUpstream(Upstream):
-    """Answers `/a?tags=red+green` with "/a?tags=red+green 1", then "… 2"; `size=n` adds so many bytes, `life=n`
-    is their max-age."""
+    """Answers `/a?tags=red+green` with "/a?tags=red+green 1", then "… 2"; `size=n` adds so many bytes,
+    `life=n` is their max-age."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()

@@ -218,6 +218,25 @@ def test_clients_own_conditions_go_to_the_upstream(controlled: Cached) -> None:
     assert is_stale(controlled, "/")
 
 
+def test_a_client_that_has_what_is_stored_and_stale(controlled: Cached) -> None:
+    """It is confirmed for everybody, and the client is told that it still has it."""
+    store_until_stale(controlled, "x", 'ETag: "one"')
+    controlled.script = lambda _: not_modified('ETag: "one"', "Cache-Control: max-age=60")
+    told = controlled.ask("/", 'If-None-Match: "zero", "one"')
+    assert (told.status, told.cache, told.body) == (304, "Refresh", b"")
+    assert controlled.seen[-1].get("if-none-match") == '"one"'
+    assert controlled.ask("/").cache == "Hit"
+
+
+def test_a_client_that_has_what_is_no_longer_there(controlled: Cached) -> None:
+    store_until_stale(controlled, "x", 'ETag: "one"')
+    controlled.script = controlled.numbered("Cache-Control: max-age=60", 'ETag: "two"')
+    told = controlled.ask("/", 'If-None-Match: "one"')
+    assert (told.status, told.body) == (200, b"number 2")
+    assert controlled.ask("/", 'If-None-Match: "one"').status == 200
+    assert controlled.ask("/", 'If-None-Match: "two"').status == 304
+
+
 def test_the_client_is_told_that_it_has_it(controlled: Cached) -> None:
     modified = http_date(-1000)
     control = ("Cache-Control: max-age=60", "Vary: X-V")
@@ -321,6 +340,16 @@ def test_stale_while_it_is_fetched(controlled: Cached) -> None:
     wait_for(fetched, what="the new response")
     assert len(controlled.seen) == 2  # once, however many were answered meanwhile
     assert controlled.seen[1].get("if-none-match") == '"e"'
+
+
+@pytest.mark.parametrize("field", ['If-None-Match: "e"', "Range: bytes=0-0"])
+def test_stale_parts_while_the_whole_is_fetched(controlled: Cached, field: str) -> None:
+    store_until_stale(controlled, "stale-while-revalidate=100", 'ETag: "e"')
+    controlled.script = controlled.numbered("Cache-Control: max-age=60", 'ETag: "f"')
+    assert controlled.ask("/", field).status in (206, 304)
+    wait_for(lambda: not is_stale(controlled, "/"), what="the new response")
+    assert controlled.seen[-1].get("range") is None
+    assert controlled.ask("/").body == b"number 2"
 
 
 def test_stale_while_it_is_confirmed(controlled: Cached) -> None:
