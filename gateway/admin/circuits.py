@@ -1,4 +1,4 @@
-"""/circuit-breakers: where the circuits of proxy-circuit-breaker stand on this node; one is closed by hand."""
+"""/circuit-breakers: where the circuits of proxy-circuit-breaker stand on this node; closing one by hand."""
 
 from __future__ import annotations
 
