@@ -284,6 +284,22 @@ def test_ranges(
     assert len(controlled.seen) == 1
 
 
+def test_ranges_of_what_has_a_date(controlled: Cached) -> None:
+    """A date in If-Range must be the very one of Last-Modified."""
+    modified = http_date(-1000)
+    fields = ("Cache-Control: max-age=60", f"Last-Modified: {modified}", f"Date: {http_date()}")
+    controlled.script = lambda _: answer(*fields, body=b"0123456789")
+    controlled.ask("/")
+    for date, status, body in (
+        (modified, 206, b"0123"),
+        (http_date(-900), 200, b"0123456789"),
+        ("nonsense", 200, b"0123456789"),
+    ):
+        told = controlled.ask("/", "Range: bytes=0-3", f"If-Range: {date}")
+        assert (told.status, told.body, told.cache) == (status, body, "Hit")
+    assert len(controlled.seen) == 1
+
+
 def test_a_part_of_a_large_body(controlled: Cached) -> None:
     body = bytes(i * 11 % 249 for i in range(400_000))
     controlled.script = lambda _: answer("Cache-Control: max-age=60", body=body)
