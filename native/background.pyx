@@ -37,7 +37,11 @@ cdef Downstream* silent_client(Exchange* exchange) noexcept nogil:
 
 
 cdef void forget_response(Exchange* exchange) noexcept nogil:
-    """As if nothing had been answered yet."""
+    """As if nothing had been answered yet, and no peer been asked."""
+    exchange.circuit = NULL
+    exchange.circuit_plugin = NULL
+    exchange.flight = 0
+    exchange.woken = 0
     exchange.tries = 0
     exchange.tried_count = 0
     exchange.started_ms = exchange.worker.loop.now_ms

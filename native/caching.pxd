@@ -80,7 +80,7 @@ ctypedef struct CacheUse:
     uint8_t confirms             # the upstream is asked whether `entry` is still good
     uint8_t invalidates          # of an unsafe method: makes what is stored at its address void
     uint8_t leads                # the flight
-    uint8_t has_asked            # Redis for `asked`
+    uint8_t times_asked          # Redis
     uint8_t has_waited           # for another request's response
     uint8_t is_counted
     Directives request           # its Cache-Control; with cache_control only

@@ -26,6 +26,7 @@ from native.cache_key cimport add_vary_names
 from native.caching cimport ENTRY_HAS_TAG, ENTRY_NEVER_STALE, ENTRY_PUBLIC, ENTRY_STALE_IF_SAID, CacheConfig
 from native.fields cimport FieldEdits, Text, count_fields, find_field, find_known_field, text_of
 from native.headers cimport HEADER_CONTENT_TYPE, HEADER_DATE
+from native.http1 cimport BODY_UNTIL_CLOSE
 from native.http_date cimport parse_http_date
 from native.packed cimport PackedText, packed_text
 
@@ -209,6 +210,8 @@ cdef bint may_be_stored(Exchange* exchange, CacheUse* use, int64_t now_ms) noexc
     cdef Head head = received_head(exchange)
     if not is_stored_status(use.config, exchange.response.status) or not is_stored_type(use.config, &head) \
             or has_field(&head, b"Content-Range", 13):
+        return False
+    if exchange.response_body == BODY_UNTIL_CLOSE:       # its end looks the same when it was cut off
         return False
     if not use.config.stores_cookies and (has_field(&head, b"Set-Cookie", 10) or has_field(&head, b"Set-Cookie2", 11)):
         return False

@@ -90,6 +90,9 @@ from native.snapshot cimport PluginRecord
 from native.steps.authentication cimport wall_clock_ms
 from native.text cimport NUMBER_TEXT, format_number
 
+cdef enum:
+    MOST_QUESTIONS = 4           # of one request to Redis: for the key, and for the variant that it may name
+
 METHOD_NAMES = {"GET": 1, "HEAD": 2, "POST": 3, "PUT": 4, "PATCH": 9}
 """Method of http1.pxd"""
 
@@ -221,7 +224,8 @@ cdef int look(Exchange* exchange, CacheUse* use) noexcept nogil:
         if how != USE_NOT:
             return answer_from_store(exchange, use, how, now_ms)
         take_conditions(exchange, use)
-    elif use.config.is_shared and not (use.has_asked and use.asked == use.key.words[0]) \
+    elif use.config.is_shared and not (use.times_asked and use.asked == use.key.words[0]) \
+            and use.times_asked < MOST_QUESTIONS \
             and not was_just_voided(exchange, use, now_ms):
         return ask_redis(exchange, use, now_ms)
     return not_found(exchange, use, now_ms)
@@ -236,7 +240,7 @@ cdef int bypass(Exchange* exchange, CacheUse* use) noexcept nogil:
 
 
 cdef int ask_redis(Exchange* exchange, CacheUse* use, int64_t now_ms) noexcept nogil:
-    use.has_asked = True
+    use.times_asked += 1
     use.asked = use.key.words[0]
     if shared_cache_ask(exchange, use.plugin, &use.key, use.variant.data, use.variant.length) != STEP_PARK:
         return bypass(exchange, use)

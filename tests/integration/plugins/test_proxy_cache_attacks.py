@@ -107,8 +107,9 @@ def test_hosts_of_targets(cached: Cached) -> None:
         b"Connection: close\r\n\r\nshort",
         b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n"
         b"Connection: close\r\n\r\n5\r\nshort\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nshort",
     ],
-    ids=["length", "chunked", "bad-chunk", "two-lengths", "old-chunked"],
+    ids=["length", "chunked", "bad-chunk", "two-lengths", "old-chunked", "until-close"],
 )
 def test_broken_messages(cached: Cached, raw: bytes) -> None:
     cached.cache()
