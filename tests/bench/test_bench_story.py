@@ -41,6 +41,7 @@ from bench.story.story_report import (
     summarize_story,
     write_story_report,
 )
+from tests.support.interruptible import interruptible
 
 needs_wrk_and_nginx = pytest.mark.skipif(
     not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk and nginx are not both installed"
@@ -289,7 +290,7 @@ def test_a_small_story(tmp_path: Path) -> None:
 def test_locust_sends_the_same(tmp_path: Path) -> None:
     """Against what `--serve` starts; that is gone when it has been told to end."""
     command = [sys.executable, "-m", "bench", "story", "--serve", "--workers", "1"]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as serving:
+    with interruptible(command, cwd=PROJECT) as serving:
         assert serving.stdout is not None
         try:
             told = {}

@@ -37,6 +37,7 @@ from bench.sweep import (
 )
 from bench.sweep_document import rendered
 from bench.sweep_page import is_sweep, sweep_markdown, sweep_page, sweep_tables
+from tests.support.interruptible import interruptible
 
 needs_wrk_and_nginx = pytest.mark.skipif(
     not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk and nginx are not both installed"
@@ -233,7 +234,7 @@ def test_interrupted_sweep_has_report_and_page_of_finished_rounds(tmp_path: Path
     output = tmp_path / "report.json"
     command = [sys.executable, "-m", "bench", "sweep", "--setting", "keepalive_requests=10,1000"]
     command += ["--rounds", "50", "--seconds", "1", "--quick", "--output", str(output)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with interruptible(command, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if " 2/50 " in line:  # the first round is over
