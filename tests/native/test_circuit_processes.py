@@ -2,67 +2,25 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import random
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
 from native.circuit import CircuitState, CircuitTable
 from native.shm import SharedState
+from tests.support.crowd import PROCESSES, Crowd
+from tests.support.crowd import crowd as crowd_around
 from tests.support.gateway import wait_for
 
-PROCESSES = 4
 NOW = 5_000_000
 
 
-class Crowd:
-    """Processes that share the circuits, and count."""
-
-    def __init__(self) -> None:
-        self.shared = SharedState.create(1)
-        self.table = CircuitTable(self.shared)
-        self._counts = memoryview(mmap.mmap(-1, 8 * PROCESSES)).cast("q")
-        self.pids: list[int] = []
-
-    def start(self, work: Callable[[Callable[[], None], int], None]) -> None:
-        for index in range(PROCESSES):
-            pid = os.fork()
-            if not pid:
-                try:
-                    work(lambda index=index: self._count(index), index)
-                finally:
-                    os._exit(0)
-            self.pids.append(pid)
-
-    def _count(self, index: int) -> None:
-        self._counts[index] += 1
-
-    @property
-    def total(self) -> int:
-        return sum(self._counts)
-
-    def wait(self) -> None:
-        while self.pids:
-            os.waitpid(self.pids.pop(), 0)
-
-    def kill(self) -> None:
-        for pid in self.pids:
-            os.kill(pid, signal.SIGKILL)
-        self.wait()
-
-
-@contextmanager
-def crowd() -> Iterator[Crowd]:
-    people = Crowd()
-    try:
-        yield people
-    finally:
-        people.kill()
+def crowd() -> AbstractContextManager[Crowd[CircuitTable]]:
+    shared = SharedState.create(1)
+    return crowd_around(shared, CircuitTable(shared))
 
 
 def open_circuit(table: CircuitTable, identity: int, now: int) -> None:
