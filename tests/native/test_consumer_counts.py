@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 
@@ -14,6 +15,7 @@ from native.consumer_counts import (
     read_consumer_counts,
 )
 from native.shm import CONSUMER_SLOTS, SharedState
+from tests.support.gateway import wait_for
 
 ROUTES = range(1000)
 CONSUMERS = range(10_000_000)
@@ -96,12 +98,17 @@ def test_a_killed_writer_leaves_the_table_usable(shared: SharedState) -> None:
     """Also in the middle of giving a slot to somebody else. What is read meanwhile is never half of each."""
 
     def write_for_ever() -> None:
-        number = 0
-        while True:
-            number += 1
+        for number in itertools.cycle(range(1, 5000)):  # all of them consumers that exist
             for consumer in range(64):
                 size = 1000 * number + consumer
                 count_consumer(shared, 0, consumer=size, route=1, status=200, ingress=size, egress=size)
+
+    def read() -> bool:
+        counts = read_consumer_counts(shared, CONSUMERS, ROUTES)
+        for (_, consumer, _, _), (requests, ingress, egress) in counts.items():
+            # a request may be counted while it is read: its bytes come after it
+            assert consumer * (requests - 1) <= egress <= ingress <= consumer * requests
+        return bool(counts)
 
     for _ in range(3):
         pid = os.fork()
@@ -111,13 +118,8 @@ def test_a_killed_writer_leaves_the_table_usable(shared: SharedState) -> None:
             finally:
                 os._exit(1)
         try:
-            seen = 0
-            while seen < 5:
-                counts = read_consumer_counts(shared, CONSUMERS, ROUTES)
-                seen += bool(counts)
-                for (_, consumer, _, _), (requests, ingress, egress) in counts.items():
-                    # a request may be counted while it is read: its bytes come after it
-                    assert consumer * (requests - 1) <= egress <= ingress <= consumer * requests
+            for _ in range(5):
+                wait_for(read, what="counts of the writer")
                 read_consumer_counts(shared, range(0), ROUTES)  # all slots may be taken by others now
         finally:
             os.kill(pid, signal.SIGKILL)
