@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -16,7 +17,7 @@ from signal import SIGHUP
 from typing import Any, ClassVar
 
 from bench import declarative
-from bench.backend import fill, user_line
+from bench.backend import TEMPLATES, fill, user_line
 from bench.machine import PROJECT, program_version
 from bench.plugin_setups import SETUPS, configured
 from bench.processes import BenchError, Child, Fleet, free_ports, is_listening, process_tree, wait_until
@@ -209,6 +210,31 @@ class Varnish(Proxy):
         return place.fleet.start("varnish", command, directory=place.directory, cpus=place.cpus)
 
 
+class Floor(Proxy):
+    """The least that carrying the bytes costs on this machine (`peers/floor.c`): what no proxy can be below.
+
+    Compiled when it is started. One process, whatever the number of workers.
+    """
+
+    kind = "floor"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None if shutil.which("gcc") else "gcc is not installed, which compiles it"
+
+    @classmethod
+    def version(cls) -> str:
+        return program_version(["gcc", "-dumpfullversion"], r"(\S+)")
+
+    def start(self) -> Child:
+        place = self.place
+        program = place.directory / "floor"
+        subprocess.run(["gcc", "-O2", "-o", program, TEMPLATES / "floor.c"], check=True)
+        command = [str(program), str(self.port), str(place.backend_port)]
+        command.append("remember" if place.cached else "relay")
+        return place.fleet.start("floor", command, directory=place.directory, cpus=place.cpus)
+
+
 class Gateway(Proxy):
     """This project, from the source the bench runs from."""
 
@@ -349,5 +375,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-PROXIES: dict[str, type[Proxy]] = {proxy.kind: proxy for proxy in (Gateway, Nginx, Haproxy, Envoy, Varnish)}
+PROXIES: dict[str, type[Proxy]] = {
+    proxy.kind: proxy for proxy in (Gateway, Nginx, Haproxy, Envoy, Varnish, Floor)
+}
 PEERS = tuple(kind for kind in PROXIES if kind != Gateway.kind)

@@ -91,6 +91,8 @@ AGAINST_PEERS = [
     RatioSpec(PER_CPU, "gateway", "envoy"),
     RatioSpec(PER_CPU, "haproxy", "nginx"),
     RatioSpec(PER_CPU, "envoy", "nginx"),
+    RatioSpec(PER_CPU, "floor", "nginx"),
+    RatioSpec(PER_CPU, "gateway", "floor"),
 ]
 
 
@@ -186,7 +188,7 @@ def _cache_hits(path: str) -> Callable[[list[str]], list[LaneSpec]]:
                 for name, setup in (("gateway", "cache"), ("gateway-limited", "cache-limited")):
                     load = replace(_credentials(setup), path=path)
                     found.append(LaneSpec(name, proxy, load, setup=setup))
-            elif proxy in ("nginx", *ONLY_CACHES):
+            elif proxy in ("nginx", "floor", *ONLY_CACHES):
                 found.append(LaneSpec(proxy, proxy, Load(path), setup="cache"))
         return found
 
@@ -207,6 +209,8 @@ def _cached(name: str, title: str, path: str) -> ScenarioSpec:
             ),
             RatioSpec(PER_CPU, "gateway-limited", "gateway"),
             RatioSpec(PER_CPU, "varnish", "nginx"),
+            RatioSpec(PER_CPU, "floor", "nginx"),
+            RatioSpec(PER_CPU, "gateway-limited", "floor"),
         ],
     )
 

@@ -27,6 +27,7 @@ from bench.processes import (
     tree_cpu_seconds,
     wait_until,
 )
+from bench.proxies import PEERS
 from bench.report import LoadResult, Pinning, read_report
 from bench.runner import Options, Runner
 from bench.scenarios import SCENARIOS, LaneSpec, ScenarioSpec
@@ -181,11 +182,11 @@ def test_cpu_lists() -> None:
 
 def test_scenarios_leave_out_what_is_not_there() -> None:
     for scenario in SCENARIOS.values():
-        for proxies in (["gateway", "nginx", "haproxy", "envoy", "varnish"], ["gateway"], ["nginx"], []):
+        for proxies in (["gateway", *PEERS], ["gateway"], ["nginx"], []):
             lanes = scenario.lanes(proxies)
             assert {lane.proxy for lane in lanes} <= {*proxies, "direct"}
             assert len({lane.name for lane in lanes}) == len(lanes)
-        lanes = scenario.lanes(["gateway", "nginx", "haproxy", "envoy", "varnish"])
+        lanes = scenario.lanes(["gateway", *PEERS])
         names = {lane.name for lane in lanes}
         assert all({ratio.numerator, ratio.denominator} <= names for ratio in scenario.ratios)
 
