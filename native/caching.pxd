@@ -115,9 +115,9 @@ cdef int cache_received(Exchange* exchange) noexcept nogil
 cdef void cache_body(Exchange* exchange, const void* data, uint64_t length) noexcept nogil
 # The message has ended as it should. Only while EXCHANGE_RECORDS is set.
 cdef void cache_complete(Exchange* exchange) noexcept nogil
-# The gateway is about to answer this status (500, 502, 503, 504) because no upstream has, or because a circuit is open.
+# The gateway is about to answer an error (500, 502, 503, 504) because no upstream has, or because a circuit is open.
 # STEP_RESPOND: with a stored response. All of them are errors in the sense of RFC 5861 §4.
-cdef int cache_failed(Exchange* exchange, uint32_t status) noexcept nogil
+cdef int cache_failed(Exchange* exchange) noexcept nogil
 # What was begun for the current try is void: another try, or the end of the exchange (`finally`: the flight ends, too).
 cdef void cache_abandon(Exchange* exchange, bint finally_) noexcept nogil
 

@@ -259,7 +259,7 @@ cdef void cache_complete(Exchange* exchange) noexcept nogil:
     end_flight(exchange, use, 0)
 
 
-cdef int cache_failed(Exchange* exchange, uint32_t status) noexcept nogil:
+cdef int cache_failed(Exchange* exchange) noexcept nogil:
     cdef CacheUse* use = cache_use_of(exchange)
     if not use.fetches:
         return STEP_CONTINUE

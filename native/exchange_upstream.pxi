@@ -14,7 +14,7 @@ cdef void answer_failure(Exchange* exchange, uint16_t status, const char* messag
     (RFC 5861 §4)."""
     if exchange.circuit != NULL:
         circuit_tries_failed(exchange)
-    if exchange.cache != NULL and cache_failed(exchange, status) == STEP_RESPOND:
+    if exchange.cache != NULL and cache_failed(exchange) == STEP_RESPOND:
         answer_step(exchange)
     elif circuit_refuses(exchange):
         circuit_tell_refusal(exchange)

@@ -42,7 +42,7 @@ def pack_config(*, uint64_t seed, uint32_t failures, uint64_t timeout_ms, uint32
 cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     if circuit_admits(exchange, plugin):
         return STEP_CONTINUE
-    if exchange.cache != NULL and cache_failed(exchange, 503) == STEP_RESPOND:
+    if exchange.cache != NULL and cache_failed(exchange) == STEP_RESPOND:
         return STEP_RESPOND                              # what is stored, though stale (RFC 5861 §4)
     circuit_tell_refusal(exchange)
     return respond_error(exchange, 503, b"Circuit breaker is open")
