@@ -12,8 +12,8 @@ from native.connection cimport (
     Worker,
 )
 from native.downstream cimport client_close, open_without_socket
-from native.exchange_record cimport exchange_free
-from native.http1 cimport BODY_NONE, chunk_decoder_reset, response_head_reset
+from native.exchange_record cimport exchange_free, forget_response
+from native.http1 cimport BODY_NONE
 from native.memory cimport Buffer, buffer_give, buffer_take, slab_take
 from native.stored_response cimport release_stored
 from native.text cimport put
@@ -34,42 +34,6 @@ cdef Downstream* silent_client(Exchange* exchange) noexcept nogil:
     put(head, &input.data[0] + input.start, exchange.request.parsed)
     client.input = head
     return client
-
-
-cdef void forget_response(Exchange* exchange) noexcept nogil:
-    """As if nothing had been answered yet, and no peer been asked."""
-    exchange.circuit = NULL
-    exchange.circuit_plugin = NULL
-    exchange.flight = 0
-    exchange.woken = 0
-    exchange.tries = 0
-    exchange.tried_count = 0
-    exchange.started_ms = exchange.worker.loop.now_ms
-    exchange.balanced_ms = 0
-    exchange.head_received_ms = 0
-    exchange.request_out = NULL
-    exchange.request_out_sent = 0
-    exchange.out = NULL
-    exchange.answer_head = NULL
-    exchange.answer_extra = NULL
-    exchange.answered_by = NULL
-    exchange.held = NULL
-    exchange.held_head = NULL
-    exchange.stored = NULL
-    exchange.stored_left = 0
-    exchange.response_edits.text = NULL
-    exchange.response_edits.count = 0
-    exchange.relay_length = 0
-    exchange.relay_suffix = NULL
-    exchange.relay_suffix_length = 0
-    exchange.response_head_done = 0
-    exchange.interim_count = 0
-    exchange.response_left = 0
-    exchange.body_sent = 0
-    exchange.response_bytes = 0
-    exchange.status = 0
-    response_head_reset(&exchange.response)
-    chunk_decoder_reset(&exchange.response_chunks)
 
 
 cdef void hand_over(Exchange* exchange, Exchange* heir) noexcept nogil:

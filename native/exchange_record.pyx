@@ -40,6 +40,42 @@ cdef void write_request_id(Worker* worker, char* out) noexcept nogil:
             out[half * 16 + i] = digits[(word >> (60 - 4 * i)) & 15]
 
 
+cdef void forget_response(Exchange* exchange) noexcept nogil:
+    """As if nothing had been answered yet, and no peer been asked."""
+    exchange.circuit = NULL
+    exchange.circuit_plugin = NULL
+    exchange.flight = 0
+    exchange.woken = 0
+    exchange.tries = 0
+    exchange.tried_count = 0
+    exchange.started_ms = exchange.worker.loop.now_ms
+    exchange.balanced_ms = 0
+    exchange.head_received_ms = 0
+    exchange.request_out = NULL
+    exchange.request_out_sent = 0
+    exchange.out = NULL
+    exchange.answer_head = NULL
+    exchange.answer_extra = NULL
+    exchange.answered_by = NULL
+    exchange.held = NULL
+    exchange.held_head = NULL
+    exchange.stored = NULL
+    exchange.stored_left = 0
+    exchange.response_edits.text = NULL
+    exchange.response_edits.count = 0
+    exchange.relay_length = 0
+    exchange.relay_suffix = NULL
+    exchange.relay_suffix_length = 0
+    exchange.response_head_done = 0
+    exchange.interim_count = 0
+    exchange.response_left = 0
+    exchange.body_sent = 0
+    exchange.response_bytes = 0
+    exchange.status = 0
+    response_head_reset(&exchange.response)
+    chunk_decoder_reset(&exchange.response_chunks)
+
+
 cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     cdef Exchange* exchange = <Exchange*> slab_take(&worker.exchanges)
     if exchange == NULL:
@@ -58,24 +94,11 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.peer_set = NULL
     exchange.peer = NULL
     exchange.flags = EXCHANGE_REPLAYABLE
-    exchange.tries = 0
-    exchange.tried_count = 0
     exchange.hash_known = 0
     exchange.cache = NULL
-    exchange.flight = 0
-    exchange.woken = 0
-    exchange.circuit = NULL
-    exchange.circuit_plugin = NULL
-    exchange.stored = NULL
-    exchange.stored_left = 0
-    exchange.started_ms = worker.loop.now_ms
-    exchange.balanced_ms = 0
-    exchange.head_received_ms = 0
     exchange.path = NULL
     exchange.path_length = 0
     exchange.path_buffer = NULL
-    exchange.request_out = NULL
-    exchange.request_out_sent = 0
     exchange.input_used = 0
     exchange.body = NULL
     exchange.segment = NULL
@@ -87,17 +110,7 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.body_received = 0
     exchange.body_left = 0
     exchange.request_bytes = 0
-    exchange.out = NULL
-    exchange.relay_length = 0
-    exchange.relay_suffix = NULL
-    exchange.relay_suffix_length = 0
-    exchange.response_head_done = 0
-    exchange.interim_count = 0
     exchange.client_unsent = 0
-    exchange.response_left = 0
-    exchange.body_sent = 0
-    exchange.response_bytes = 0
-    exchange.status = 0
     exchange.response_body = 0
     exchange.https = 0
     exchange.to_upstream = NULL
@@ -120,13 +133,6 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     exchange.secret_length = 0
     exchange.request_edits.text = NULL
     exchange.request_edits.count = 0
-    exchange.response_edits.text = NULL
-    exchange.response_edits.count = 0
-    exchange.answer_extra = NULL
-    exchange.answered_by = NULL
-    exchange.answer_head = NULL
-    exchange.held = NULL
-    exchange.held_head = NULL
     exchange.match.matched_length = 0
     exchange.match.capture_count = 0
     exchange.match.regex = NO_INDEX
@@ -135,9 +141,8 @@ cdef Exchange* exchange_new(Worker* worker, Downstream* client) noexcept nogil:
     memcpy(exchange.client_text, client.peer_text, client.peer_text_length)
     write_request_id(worker, exchange.request_id)
     request_head_reset(&exchange.request)
-    response_head_reset(&exchange.response)
     chunk_decoder_reset(&exchange.request_chunks)
-    chunk_decoder_reset(&exchange.response_chunks)
+    forget_response(exchange)
     return exchange
 
 
