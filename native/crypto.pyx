@@ -142,7 +142,12 @@ cdef bint equal_octets(const uint8_t* one, const uint8_t* other, uint32_t length
 
 
 # --- text forms of bytes ---------------------------------------------------------------------------------------------
-cdef const uint8_t* HEX_DIGITS = b"0123456789abcdef"
+cdef uint8_t[512] HEX_PAIRS      # two digits for each byte
+cdef int _byte
+for _byte in range(256):
+    HEX_PAIRS[2 * _byte] = b"0123456789abcdef"[_byte >> 4]
+    HEX_PAIRS[2 * _byte + 1] = b"0123456789abcdef"[_byte & 15]
+
 cdef const uint8_t* BASE64_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 cdef enum:
@@ -162,8 +167,7 @@ BASE64_VALUES[0][c"/"] = BASE64_VALUES[1][c"_"] = 63
 cdef void hex_text(const uint8_t* data, uint32_t length, uint8_t* out) noexcept nogil:
     cdef uint32_t i
     for i in range(length):
-        out[2 * i] = HEX_DIGITS[data[i] >> 4]
-        out[2 * i + 1] = HEX_DIGITS[data[i] & 15]
+        memcpy(out + 2 * i, HEX_PAIRS + 2 * data[i], 2)
 
 
 cdef int32_t decode_base64(const uint8_t* text, uint32_t length, bint url, uint8_t* out) noexcept nogil:

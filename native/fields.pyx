@@ -5,7 +5,7 @@ from libc.string cimport memcmp, memcpy
 
 from native.headers cimport *
 from native.memory cimport buffer_give, buffer_stock_clear, buffer_take
-from native.text cimport put, put_text
+from native.text cimport put
 
 # Fields that nobody but the gateway writes (request_head.pyx, response_head.pyx).
 cdef uint8_t[64] UNCHANGEABLE
@@ -25,6 +25,11 @@ cdef uint8_t[256] TOKEN_BYTE
 cdef int _byte
 for _byte in b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
     TOKEN_BYTE[_byte] = 1
+
+# Bytes that no value may have: control characters but the tab (RFC 9110 §5.5).
+cdef uint8_t[256] CONTROL_BYTE
+for _byte in range(256):
+    CONTROL_BYTE[_byte] = _byte == 127 or (_byte < 32 and _byte != 9)
 
 
 cdef bint same_text(Text one, Text other) noexcept nogil:
@@ -118,17 +123,20 @@ cdef inline bint eight_are_plain(const uint8_t* text) noexcept nogil:
         & 0x8080808080808080ULL == 0
 
 
+cdef inline bint has_control(const uint8_t* text, uint32_t length) noexcept nogil:
+    cdef uint8_t found = 0
+    cdef uint32_t i
+    for i in range(length):
+        found |= CONTROL_BYTE[text[i]]
+    return found
+
+
 cdef bint is_sound_value(const uint8_t* value, uint32_t length) noexcept nogil:
     """A value has no control character but the tab (RFC 9110 §5.5)."""
     cdef uint32_t i = 0
-    while i < length:
-        if length - i >= 8 and eight_are_plain(value + i):
-            i += 8
-            continue
-        if (value[i] < 32 and value[i] != 9) or value[i] == 127:
-            return False
-        i += 1
-    return True
+    while length - i >= 8 and eight_are_plain(value + i):
+        i += 8
+    return not has_control(value + i, length - i)
 
 
 cdef bint is_token(const uint8_t* name, uint32_t length) noexcept nogil:
@@ -160,23 +168,29 @@ cdef bint reserve_text(Head* head, uint32_t length) noexcept nogil:
 cdef bint append_line(Head* head, const char* name, uint32_t name_length, const void* value, uint32_t length,
                       bint replaces) noexcept nogil:
     """A field whose name may stand there."""
+    cdef uint32_t line_length = name_length + length + 4
     cdef AddedField* added
     cdef Buffer* text
+    cdef uint8_t* line
     if head.edits.count == MAX_ADDED_FIELDS or length > MAX_ADDED_TEXT \
             or not is_sound_value(<const uint8_t*> value, length) \
-            or not reserve_text(head, name_length + length + 4):
+            or not reserve_text(head, line_length):
         return False
     text = head.edits.text
     added = &head.edits.added[head.edits.count]
     added.offset = text.end
-    added.length = name_length + length + 4
+    added.length = line_length
     added.name_length = <uint16_t> name_length
     added.removed = 0
     added.replaces = replaces
-    put(text, name, name_length)
-    put_text(text, b": ")
-    put(text, value, length)
-    put_text(text, b"\r\n")
+    line = &text.data[0] + text.end
+    memcpy(line, name, name_length)
+    line[name_length] = c":"
+    line[name_length + 1] = c" "
+    memcpy(line + name_length + 2, value, length)
+    line[line_length - 2] = c"\r"
+    line[line_length - 1] = c"\n"
+    text.end += line_length
     head.edits.count += 1
     return True
 

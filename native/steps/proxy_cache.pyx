@@ -58,6 +58,7 @@ from native.caching cimport (
     was_just_voided,
 )
 from native.connection cimport EXCHANGE_LOCAL, EXCHANGE_REFRESH, EXCHANGE_STORED, Exchange
+from native.crypto cimport hex_text
 from native.fields cimport Head, Text, find_field, same_text, set_own_field
 from native.flights cimport FLIGHT_LEADS, FLIGHT_WAITS, FlightRole, flight_join
 from native.hashing cimport xxh3_128, xxh64
@@ -89,6 +90,9 @@ from native.plan cimport (
 from native.snapshot cimport PluginRecord
 from native.steps.authentication cimport wall_clock_ms
 from native.text cimport NUMBER_TEXT, format_number
+
+cdef extern from "<endian.h>" nogil:
+    uint64_t htobe64(uint64_t number)
 
 cdef enum:
     MOST_QUESTIONS = 4           # of one request to Redis: for the key, and for the variant that it may name
@@ -359,12 +363,12 @@ cdef int resume(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
 
 # --- what the client is told -----------------------------------------------------------------------------------------
 cdef void tell_key(Head* head, const CacheUse* use) noexcept nogil:
+    cdef uint64_t[4] words
     cdef uint8_t[64] text
     cdef uint32_t i
-    cdef uint8_t digit
-    for i in range(64):
-        digit = <uint8_t> (use.key.words[i >> 4] >> (60 - 4 * (i & 15)) & 15)
-        text[i] = digit + (48 if digit < 10 else 87)
+    for i in range(4):
+        words[i] = htobe64(use.key.words[i])
+    hex_text(<const uint8_t*> words, 32, text)
     set_own_field(head, b"X-Cache-Key", 11, text, 64)
 
 
