@@ -3,7 +3,7 @@
 loop thread     DataPlane.run(): all sockets, all requests
 log thread      DataPlane.write_logs(): takes lines from the rings and writes them
 main thread     this module: signals, new snapshots, unmapping old ones; asleep nearly always
-plugin thread   gateway.plugin_thread: what plugins do in Python; started when there is something to do
+plugin thread   gateway.plugin_thread: what plugins do in Python; started when a configuration may need it
 """
 
 import gc
@@ -84,6 +84,7 @@ class Worker:
             loop_fds=start.loop_fds,
         )
         self._jobs = self._plane.job_queue()
+        self._poll = select.poll()
         self._plugins: PluginThread | None = None
 
     def run(self) -> int:
@@ -96,14 +97,13 @@ class Worker:
         # Of this thread only, and on top of what the gateway was started with.
         here = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, here, os.getpriority(os.PRIO_PROCESS, here) + NICENESS)
-        poll = select.poll()
         for fd in (self._signals.fd, self._start.notify_fd, self._loop_ended, self._jobs.fd):
-            poll.register(fd, select.POLLIN)
+            self._poll.register(fd, select.POLLIN)
         next_housekeeping = time.monotonic()
         self._load_snapshots()
         while loop.is_alive():
             wait = max(0.0, next_housekeeping - time.monotonic())
-            ready = {fd for fd, _ in poll.poll(wait * 1000)}
+            ready = {fd for fd, _ in self._poll.poll(wait * 1000)}
             if self._loop_ended in ready:
                 break
             for number in self._signals.read():
@@ -112,8 +112,7 @@ class Worker:
                 os.eventfd_read(self._start.notify_fd)
                 self._load_snapshots()
             if self._jobs.fd in ready:
-                poll.unregister(self._jobs.fd)
-                self._start_plugin_thread()
+                self._needed_plugin_thread()
             if time.monotonic() >= next_housekeeping:
                 next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL
                 self._plane.housekeeping()
@@ -129,10 +128,13 @@ class Worker:
         self._report_leak()
         return self._exit_code
 
-    def _start_plugin_thread(self) -> None:
-        """The first job is waiting. Most workers never get here, and need no asyncio."""
+    def _needed_plugin_thread(self) -> "PluginThread":
+        """Started when a configuration may need it, or a job is waiting. Other workers need no asyncio."""
+        if self._plugins is not None:
+            return self._plugins
         from gateway.plugin_thread import PluginThread
 
+        self._poll.unregister(self._jobs.fd)  # it listens itself
         self._plugins = PluginThread(
             self._jobs,
             self._settings,
@@ -144,10 +146,11 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self._plugins.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        return self._plugins
 
     def _end_plugin_thread(self) -> None:
-        if self._plugins is None and self._jobs.waiting:
-            self._start_plugin_thread()
+        if self._jobs.waiting:
+            self._needed_plugin_thread()
         patience = END_PATIENCE if self._drains else STOP_PATIENCE
         if self._plugins is not None and not self._plugins.end(patience):
             self._log.warn(f"worker {self._start.slot}: a plugin does not end, its work is left undone")
@@ -194,7 +197,12 @@ class Worker:
         self._plane.housekeeping()  # many reloads in a row must not keep many old ones mapped
         self._load("peers", self._shared.peers_number, self._plane.load_peers)
         self._load("identities", self._shared.identities_number, self._plane.load_identities)
-        self._load("configuration", self._shared.configuration_number, self._plane.load_configuration)
+        self._load("configuration", self._shared.configuration_number, self._load_configuration)
+
+    def _load_configuration(self, path: Path) -> None:
+        """The plugin thread gets ready for what the configuration may need there."""
+        if plugins := self._plane.load_configuration(path):
+            self._needed_plugin_thread().expect(plugins)
 
     def _load(self, kind: SnapshotKind, number: int, load: Callable[[Path], None]) -> None:
         """Load a snapshot unless it is the one in use. A bad one is reported; the one in use stays."""

@@ -29,7 +29,15 @@ from native.identities cimport identities_verify
 from native.balancer cimport balancing_free, balancing_new
 from native.cache_store cimport cache_open, cache_take_over
 from native.flights cimport flights_clear, flights_collect, flights_init
-from native.jobs cimport job_queue_of, jobs_clear, jobs_collect, jobs_init, jobs_outside, jobs_wake
+from native.jobs cimport (
+    job_queue_of,
+    jobs_clear,
+    jobs_collect,
+    jobs_init,
+    jobs_outside,
+    jobs_wake,
+    plugins_with_work,
+)
 from native.log cimport log_writer_run, ring_free, ring_init, update_time_texts, wake_log_writer
 from native.loop cimport (
     Endpoint,
@@ -340,7 +348,8 @@ cdef class DataPlane:
             pass                                         # the counter is full: the loop is awake anyway
 
     def load_configuration(self, path):
-        """Map a configuration snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""
+        """Map a configuration snapshot and hand it to the loop. Raises SnapshotError when it cannot be used. Returns the
+        plugins that may have work for the plugin thread: [(name, kind of step)]."""
         cdef MappedSnapshot* snapshot = self.map_file(path, SNAPSHOT_CONFIGURATION)
         cdef MappedSnapshot* earlier = self.mapped
         cdef const char* problem = NULL
@@ -356,7 +365,9 @@ cdef class DataPlane:
         if snapshot.plans == NULL:
             unmap(snapshot)
             raise SnapshotError(f"{path}: {problem.decode()}")
+        plugins = plugins_with_work(snapshot.base)
         self.hand_over(&self.worker.next_configuration, snapshot)
+        return plugins
 
     def load_peers(self, path):
         """Map a peers snapshot and hand it to the loop. Raises SnapshotError when it cannot be used."""

@@ -17,7 +17,7 @@ A job for which nobody waits (job_send) is for what happens after a response: lo
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from native.connection cimport Exchange, Job, MappedSnapshot, Worker
-from native.snapshot cimport PluginRecord
+from native.snapshot cimport PluginRecord, SnapshotHeader
 
 cdef enum:
     JOB_RING = 8192              # places of a ring; a power of two
@@ -74,5 +74,8 @@ cdef class JobQueue:
     cdef dict plugins            # (snapshot number, plugin index) -> JobPlugin
     cdef uint64_t newest         # snapshot number
 
+# Main thread: the plugins of a configuration that may have work for the plugin thread (their records have a document),
+# each once: [(name, kind of step)].
+cdef list plugins_with_work(const SnapshotHeader* base)
 # The queue of a worker whose memory `plane` keeps.
 cdef JobQueue job_queue_of(Worker* worker, object plane)

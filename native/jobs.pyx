@@ -31,7 +31,7 @@ from native.memory cimport (
     slab_take,
 )
 from native.plan cimport STEP_FAIL, STEP_PARK
-from native.snapshot cimport SnapshotHeader, StringRef, snapshot_text
+from native.snapshot cimport SnapshotHeader, StringRef, snapshot_plugin, snapshot_text
 
 cdef extern from *:
     """
@@ -346,6 +346,19 @@ cdef JobPlugin read_plugin(const SnapshotHeader* base, const PluginRecord* plugi
     texts.packed = bytes_at(base, StringRef(plugin.config_offset, plugin.config_size))
     texts.config_hash = plugin.config_hash
     return texts
+
+
+cdef list plugins_with_work(const SnapshotHeader* base):
+    cdef const StringRef* steps = <const StringRef*> (<const uint8_t*> base + base.step_name_offset)
+    cdef const PluginRecord* plugin
+    cdef dict found = {}
+    cdef uint32_t index
+    for index in range(base.plugin_count):
+        plugin = snapshot_plugin(base, index)
+        if plugin.document.length:
+            name = bytes_at(base, plugin.name).decode()
+            found[name] = bytes_at(base, steps[plugin.step]).decode()
+    return list(found.items())
 
 
 @cython.no_gc_clear

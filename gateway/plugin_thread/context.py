@@ -38,7 +38,7 @@ class WorkerContext:
 
 
 class Handler(Protocol):
-    """What works for one plugin. One object per worker, made when its first job comes.
+    """What works for one plugin. One object per worker, made when a configuration may need it.
 
     `handle` gets a job with its `config`: the decoded document, the same object for every job with that
     configuration. It answers with the bytes that the step's `resume` will see, or with a coroutine that does;

@@ -1,4 +1,4 @@
-"""Which handler works for a job: found by the name of its plugin, imported when it is needed first."""
+"""Which handler works for a job: found by the name of its plugin, imported once it is known to be needed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,19 @@ class Handlers:
         is raised as it is, each time."""
         prepared = job.plugin.prepared
         if prepared is None:
-            place = handler_place(job)
-            handler = self._made.get(place)
-            if handler is None:
-                handler = self._made[place] = load(place)(self._context)
+            handler = self.handler_of(job.plugin_name, job.plugin.step)
             prepared = job.plugin.prepared = (handler, self._configuration(handler, job))
         job.config = prepared[1]
         found: Handler = prepared[0]
         return found
+
+    def handler_of(self, plugin_name: str, step: str) -> Handler:
+        """The handler for a plugin whose steps are of this kind. Its first use imports what it needs."""
+        place = handler_place(plugin_name, step)
+        handler = self._made.get(place)
+        if handler is None:
+            handler = self._made[place] = load(place)(self._context)
+        return handler
 
     def _configuration(self, handler: Handler, job: Job) -> Any:
         """Decoded once, and the same object as long as nothing of it changes: handlers may keep things by
@@ -76,15 +81,15 @@ def decoded(handler: Handler, job: Job) -> Any:
     return msgspec.json.decode(job.plugin.document) if job.plugin.document else {}
 
 
-def handler_place(job: Job) -> str:
-    """Where the handler of a job is: "module:Class"."""
-    if job.plugin.step == PYTHON_PLUGIN_STEP:
+def handler_place(plugin_name: str, step: str) -> str:
+    """Where the handler of a plugin is: "module:Class"."""
+    if step == PYTHON_PLUGIN_STEP:
         return PYTHON_PLUGIN_HANDLER
     # Built-in plugins have a module of their name, so the others need not be imported.
-    module = importlib.import_module(f"gateway.plugins.{job.plugin_name.replace('-', '_')}")
+    module = importlib.import_module(f"gateway.plugins.{plugin_name.replace('-', '_')}")
     place: str = module.PLUGIN.handler
     if not place:
-        raise LookupError(f"the plugin {job.plugin_name} has no handler")
+        raise LookupError(f"the plugin {plugin_name} has no handler")
     return place
 
 

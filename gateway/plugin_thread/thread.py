@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import uvloop
@@ -80,6 +80,14 @@ class PluginThread:
         )
         self._thread.start()
 
+    def expect(self, plugins: Collection[tuple[str, str]]) -> None:
+        """Get ready for jobs of these plugins (name, kind of step), so that no request waits for imports.
+        Main thread."""
+        assert self._loop is not None
+        assert self._runner is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._runner.expect, plugins)
+
     def end(self, patience: float) -> bool:
         """Do what there is to do, each job within its deadline and all within `patience` seconds, close the
         handlers and end. False: it hangs."""
@@ -146,6 +154,14 @@ class Runner:
         loop.remove_reader(self._queue.fd)
         await self._finish_work()
         await self._close_handlers()
+
+    def expect(self, plugins: Collection[tuple[str, str]]) -> None:
+        """Import and make the handlers of plugins (name, kind of step). By call_soon_threadsafe()."""
+        for name, step in plugins:
+            try:
+                self._handlers.handler_of(name, step)
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
+                self._context.log.error(f"plugin {name} cannot be used: {problem_of(error)}")
 
     def begin_end(self, patience: float) -> None:
         """Called through call_soon_threadsafe()."""

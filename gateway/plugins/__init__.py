@@ -52,6 +52,9 @@ class PluginDefinition:
     handler: str = ""
     """What works for it on the plugin thread of a worker: "module:Class" (see gateway.plugin_thread).
     Imported there only."""
+    needs_handler: Callable[[Any], bool] | None = None
+    """(its checked configuration) -> whether there can be work for the handler; None: always. Workers import
+    the handlers that their configuration needs before a request does."""
     deadline: float = 10.0
     """Seconds that a request waits for the plugin thread before it fails."""
     rewrites: bool = False

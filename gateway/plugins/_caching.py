@@ -151,6 +151,11 @@ class CachingConfig(Record, frozen=True, kw_only=True):
 CHECKS: tuple[RecordCheck, ...] = (host_check("config.strategy"),)
 
 
+def needs_handler(config: CachingConfig) -> bool:
+    """Whether Redis is asked."""
+    return config.strategy == "redis"
+
+
 def pack(config: CachingConfig, plugin: Plugin) -> bytes:
     """What the step reads."""
     shown = config.response_headers
@@ -166,7 +171,7 @@ def pack(config: CachingConfig, plugin: Plugin) -> bytes:
         headers=sorted({name.lower().encode() for name in config.vary_headers or ()}),
         cache_control=config.cache_control,
         ignore_case=bool(config.ignore_uri_case),
-        shared=config.strategy == "redis",
+        shared=needs_handler(config),
         show_age=bool(shown.age),
         show_status=bool(shown.cache_status),
         show_key=bool(shown.cache_key),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from gateway.entities.fields import Number
 from gateway.entities.record import Record
 
+from ._node import shares_database
+
 if TYPE_CHECKING:
     from gateway.entities.plugins import Plugin
 
@@ -53,6 +55,12 @@ def scope_of(plugin: Plugin) -> str:
     route = plugin.route.id if plugin.route else ANYTHING
     service = plugin.service.id if plugin.service else ANYTHING
     return f"{route}:{service}"
+
+
+def counts_elsewhere(policy: str | None) -> bool:
+    """Whether Redis or a database counts. One that is a file has this node only, whose workers count together
+    anyway."""
+    return policy == "redis" or (policy == "cluster" and shares_database())
 
 
 def shown(limit: float) -> tuple[str, str]:

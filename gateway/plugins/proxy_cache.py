@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.plugins import PluginDefinition
 
-from ._caching import CHECKS, HANDLER, LOOKUP_DEADLINE, CachingConfig, pack
+from ._caching import CHECKS, HANDLER, LOOKUP_DEADLINE, CachingConfig, needs_handler, pack
 from ._fields import ANY_PROTOCOL
 
 PLUGIN = PluginDefinition(
@@ -15,5 +15,6 @@ PLUGIN = PluginDefinition(
     checks=CHECKS,
     pack=pack,
     handler=HANDLER,
+    needs_handler=needs_handler,
     deadline=LOOKUP_DEADLINE,
 )

@@ -15,8 +15,7 @@ from gateway.plugins import PluginDefinition
 from native.steps.limiting import CountingPlace
 from native.steps.rate_limiting import pack_config
 
-from ._limits import PERIODS, Limits, scope_of, shown
-from ._node import shares_database
+from ._limits import PERIODS, Limits, counts_elsewhere, scope_of, shown
 from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks, redis_problem
 
 if TYPE_CHECKING:
@@ -116,13 +115,9 @@ class RateLimitingConfig(Limits, frozen=True, kw_only=True):
 
 def pack(config: RateLimitingConfig, plugin: Plugin) -> bytes:
     """What the step reads."""
-    if config.policy == "redis":
+    place = CountingPlace.COUNT_HERE
+    if counts_elsewhere(config.policy):
         place = CountingPlace.COUNT_ELSEWHERE if config.sync_rate == -1 else CountingPlace.COUNT_AND_TELL
-    elif config.policy == "cluster" and shares_database():
-        place = CountingPlace.COUNT_ELSEWHERE
-    else:
-        # A database that is a file has this node only, whose workers count together anyway.
-        place = CountingPlace.COUNT_HERE
     limit_by = config.limit_by or "consumer"
     return pack_config(
         scope=f"ratelimit:{instance_of(plugin)}{scope_of(plugin)}".encode(),
@@ -150,6 +145,7 @@ PLUGIN = PluginDefinition(
     priority=910,
     pack=pack,
     handler="gateway.plugins._limits_handler:LimitsHandler",
+    needs_handler=lambda config: counts_elsewhere(config.policy),
     checks=(
         AtLeastOneOf(tuple(f"config.{period}" for period in PERIODS)),
         *redis_checks(),

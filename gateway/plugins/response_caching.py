@@ -6,7 +6,7 @@ from typing import Annotated
 
 from gateway.plugins import PluginDefinition
 
-from ._caching import CHECKS, HANDLER, LOOKUP_DEADLINE, STRATEGY, CachingConfig, pack
+from ._caching import CHECKS, HANDLER, LOOKUP_DEADLINE, STRATEGY, CachingConfig, needs_handler, pack
 from ._fields import ANY_PROTOCOL
 
 
@@ -25,5 +25,6 @@ PLUGIN = PluginDefinition(
     step="proxy_cache",
     pack=pack,
     handler=HANDLER,
+    needs_handler=needs_handler,
     deadline=LOOKUP_DEADLINE,
 )

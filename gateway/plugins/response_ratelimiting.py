@@ -15,8 +15,7 @@ from gateway.plugins import PluginDefinition
 from native.steps.limiting import CountingPlace
 from native.steps.response_ratelimiting import pack_config
 
-from ._limits import PERIODS, Limits, scope_of, shown
-from ._node import shares_database
+from ._limits import PERIODS, Limits, counts_elsewhere, scope_of, shown
 from ._redis import FLAT_FIELDS, POLICY, REDIS, Redis, redis_checks, redis_problem
 
 if TYPE_CHECKING:
@@ -72,7 +71,6 @@ class ResponseRateLimitingConfig(Record, frozen=True, kw_only=True):
 
 def pack(config: ResponseRateLimitingConfig, plugin: Plugin) -> bytes:
     """What the step reads."""
-    is_elsewhere = config.policy == "redis" or (config.policy == "cluster" and shares_database())
     return pack_config(
         scope=f"response-ratelimit:{scope_of(plugin)}".encode(),
         names=[
@@ -81,7 +79,7 @@ def pack(config: ResponseRateLimitingConfig, plugin: Plugin) -> bytes:
         ],
         header_name=config.header_name or "x-kong-limit",
         limit_by=LIMIT_BY.index(config.limit_by or "consumer"),
-        place=CountingPlace.COUNT_ELSEWHERE if is_elsewhere else CountingPlace.COUNT_HERE,
+        place=CountingPlace.COUNT_ELSEWHERE if counts_elsewhere(config.policy) else CountingPlace.COUNT_HERE,
         fault_tolerant=config.fault_tolerant,
         hidden=config.hide_client_headers,
         blocks=config.block_on_first_violation,
@@ -95,4 +93,5 @@ PLUGIN = PluginDefinition(
     checks=redis_checks(),
     pack=pack,
     handler="gateway.plugins._limits_handler:LimitsHandler",
+    needs_handler=lambda config: counts_elsewhere(config.policy),
 )

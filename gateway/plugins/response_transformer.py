@@ -85,8 +85,13 @@ def pack(config: ResponseTransformerConfig, plugin: Plugin) -> bytes:
     changes = [(change, getattr(config, name)) for name, change in CHANGES]
     return pack_config(
         rules=[(change, *split_pair(pair)) for change, what in changes for pair in what.headers],
-        changes_body=any(what.json for _, what in changes),
+        changes_body=changes_body(config),
     )
+
+
+def changes_body(config: ResponseTransformerConfig) -> bool:
+    """Whether there are rules for JSON."""
+    return any(getattr(config, name).json for name, _ in CHANGES)
 
 
 PLUGIN = PluginDefinition(
@@ -95,4 +100,5 @@ PLUGIN = PluginDefinition(
     priority=800,
     pack=pack,
     handler="gateway.plugins._transform_handler:ResponseBodies",
+    needs_handler=changes_body,
 )

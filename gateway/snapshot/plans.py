@@ -63,6 +63,7 @@ class PreparedPlugin:
     definition: PluginDefinition
     config: bytes
     document: bytes
+    """for the handler; empty when there is no work for one"""
 
 
 def prepare_plugin(plugin: Plugin) -> PreparedPlugin | None:
@@ -71,10 +72,14 @@ def prepare_plugin(plugin: Plugin) -> PreparedPlugin | None:
     if not plugin.enabled or HTTP.isdisjoint(plugin.protocols):
         return None
     config = b""
+    has_work = bool(definition.handler)
     if definition.pack is not None:
         clean, _ = shape_of(definition.config).check(plugin.config)
-        config = definition.pack(definition.config(**clean), plugin)
-    document = orjson.dumps(msgspec.to_builtins(plugin.config)) if definition.handler else b""
+        checked = definition.config(**clean)
+        config = definition.pack(checked, plugin)
+        if definition.needs_handler is not None:
+            has_work = has_work and definition.needs_handler(checked)
+    document = orjson.dumps(msgspec.to_builtins(plugin.config)) if has_work else b""
     return PreparedPlugin(plugin, definition, config, document)
 
 

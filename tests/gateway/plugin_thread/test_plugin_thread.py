@@ -104,7 +104,7 @@ class Stage:
 
 @pytest.fixture
 def stage_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
-    monkeypatch.setattr(handlers, "handler_place", lambda job: f"{__name__}:EchoHandler")
+    monkeypatch.setattr(handlers, "handler_place", lambda *plugin: f"{__name__}:EchoHandler")
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     EchoHandler.made, EchoHandler.configurations = [], []
     EchoHandler.closed, EchoHandler.released = False, threading.Event()
@@ -137,6 +137,21 @@ def test_handlers_answer_at_once_or_later(stage_of: Callable[..., Stage]) -> Non
     assert all(other is first for other in others)
 
 
+def test_handlers_are_made_before_their_first_job(
+    stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stage_of()
+    stage.thread.expect([("example", "example")])
+    (made,) = wait_for(lambda: EchoHandler.made, what="the handler is made")
+    stage.park(0, b"one")
+    assert stage.answer(0) == (JobState.JOB_DONE, b"ONE")
+    assert EchoHandler.made == [made]
+    monkeypatch.setattr(handlers, "handler_place", lambda *plugin: "gateway.nowhere:Handler")
+    stage.thread.expect([("broken", "broken")])
+    wait_for(stage.logged, what="a handler that is not there is told")
+    assert "plugin broken cannot be used: ModuleNotFoundError" in stage.logged()
+
+
 @pytest.mark.parametrize(
     ("payload", "text"),
     [(b"fail", "ValueError: this cannot be, in "), (b"fail later", "KeyError: 'nothing there', in ")],
@@ -158,7 +173,7 @@ def test_an_exception_is_logged_and_the_job_has_failed(
 def test_a_handler_that_is_not_there_is_logged(
     stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers, "handler_place", lambda job: "gateway.nowhere:Handler")
+    monkeypatch.setattr(handlers, "handler_place", lambda *plugin: "gateway.nowhere:Handler")
     stage = stage_of()
     stage.park(0, b"x")
     assert stage.answer(0) == (JobState.JOB_FAILED, b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from gateway.entities.fields import Reference
 from gateway.entities.plugins import Plugin
 from gateway.entities.record import Record
 from gateway.plugins import PluginDefinition
-from gateway.snapshot.plans import Plans, PreparedPlugin
+from gateway.snapshot.plans import Plans, PreparedPlugin, prepare_plugin
 from native.identities import consumer_hash
 
 ROUTES = ("r1", "r2")
@@ -166,3 +167,33 @@ def test_the_global_plan_has_what_is_for_everything() -> None:
     assert recorder.global_plan is not None
     assert [step[0] for step in recorder.plans[recorder.global_plan]] == ["high"]
     assert plans.plan_of("r2", None) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "has_work"),
+    [
+        ("key-auth", {}, False),
+        ("jwt", {}, True),
+        ("rate-limiting", {"minute": 1}, False),
+        ("rate-limiting", {"minute": 1, "policy": "redis", "redis": {"host": "h"}}, True),
+        ("response-ratelimiting", {"limits": {"x": {"minute": 1}}}, False),
+        (
+            "response-ratelimiting",
+            {"limits": {"x": {"minute": 1}}, "policy": "redis", "redis": {"host": "h"}},
+            True,
+        ),
+        ("request-transformer", {"add": {"headers": ["a:b"]}, "http_method": "POST"}, False),
+        ("request-transformer", {"add": {"body": ["a:b"]}}, True),
+        ("request-transformer", {"http_method": "GET"}, True),
+        ("response-transformer", {"add": {"headers": ["a:b"]}}, False),
+        ("response-transformer", {"remove": {"json": ["a"]}}, True),
+        ("proxy-cache", {"strategy": "memory"}, False),
+        ("proxy-cache", {"strategy": "redis", "redis": {"host": "h"}}, True),
+    ],
+)
+def test_the_plugin_thread_is_told_of_what_may_need_it(
+    name: str, config: dict[str, Any], has_work: bool
+) -> None:
+    prepared = prepare_plugin(made(name, "p", None, None, None, config=config))
+    assert prepared is not None
+    assert bool(prepared.document) is has_work

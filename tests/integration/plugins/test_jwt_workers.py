@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,6 +170,11 @@ def test_a_flood_of_bad_tokens_disturbs_nobody_who_is_known(
     assert everywhere.statuses(token_of("k")) == {200}
 
 
+def has_loaded(pid: int, package: str) -> bool:
+    """Whether a process has a native module of a Python package."""
+    return f"/{package}/" in Path(f"/proc/{pid}/maps").read_text()
+
+
 def test_a_killed_worker_takes_nothing_with_it(everywhere: Everywhere, consumer: dict[str, Any]) -> None:
     """Last in this module: it ends connections."""
     add_secret(everywhere, consumer, key="k", secret=SECRET)
@@ -179,6 +185,8 @@ def test_a_killed_worker_takes_nothing_with_it(everywhere: Everywhere, consumer:
     victim = before.pop()
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: len(set(gateway.worker_pids()) - {victim}) == WORKERS, what="a new worker")
+    (fresh,) = set(gateway.worker_pids()) - before
+    wait_for(lambda: has_loaded(fresh, "cryptography"), what="it is ready before anybody asks")
     misses = counted(gateway, MISSES)
     for _ in range(20):
         status, _, _ = gateway.request("/", headers={"Authorization": f"Bearer {token}"})
