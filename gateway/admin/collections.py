@@ -24,6 +24,7 @@ from .entity_descriptions import (
     member_descriptions,
 )
 from .lists import tags_page
+from .naming import naming_of
 from .responses import json_response
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _children(plane: ControlPlane, kind: type[Entity]) -> Iterator[Endpoint]:
             yield Endpoint(f"{path}/{alias}", {"GET": handlers.list}, {"GET": descriptions["GET"]})
         methods = {
             "GET": handlers.show,
-            "PUT": handlers.replace,
+            "PUT": handlers.update if naming_of(kind).put_changes else handlers.replace,
             "PATCH": handlers.update,
             "DELETE": handlers.remove,
         }

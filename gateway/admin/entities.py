@@ -124,8 +124,6 @@ class CollectionHandlers(Handlers):
 
         def run(draft: Draft) -> dict[str, Any]:
             written = self._naming.replacement(draft, name, None, values)
-            if written is None:
-                raise NotThere
             return self._shown(replace(draft, self._kind, *written, already_hashed=already_hashed), draft)
 
         by = self._naming.by(name)
@@ -211,7 +209,7 @@ class ChildHandlers(Handlers):
             written = self._naming.replacement(
                 draft, name, parent, {**values, self._field: {"id": parent.id}}
             )
-            if written is None or (present is not None and not self._belongs(present, parent)):
+            if present is not None and not self._belongs(present, parent):
                 raise NotThere
             return self._shown(replace(draft, self._kind, *written), draft)
 

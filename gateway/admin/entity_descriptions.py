@@ -18,6 +18,7 @@ from .descriptions import (
     object_of,
 )
 from .json_schemas import Use, component_name, new_entity_body
+from .naming import naming_of
 from .paging import DEFAULT_SIZE, LARGEST_SIZE
 
 SIZE = Parameter(
@@ -74,6 +75,21 @@ def member_descriptions(kind: type[Entity], parent: type[Entity] | None = None) 
     shown = component(component_name(kind, Use.SHOWN))
     changed = {200: Answer("The entity.", shown), **CHANGED, 404: MISSING}
     path = path_words(kind, parent)
+    patch = Description(
+        f"Change some fields of one {words}.",
+        changed,
+        kind.type_name,
+        path=path,
+        body=component(component_name(kind, Use.CHANGE)),
+    )
+    put = Description(
+        f"Replace one {words} as a whole, or make it.",
+        changed,
+        kind.type_name,
+        (STORED_SECRETS,) if kind.hashed and parent is None else (),
+        path=path,
+        body=new_entity_body(kind, (*naming_fields(kind), *fields_to(kind, parent))),
+    )
     return {
         "GET": Description(
             f"Show one {words}.",
@@ -81,21 +97,8 @@ def member_descriptions(kind: type[Entity], parent: type[Entity] | None = None) 
             kind.type_name,
             path=path,
         ),
-        "PUT": Description(
-            f"Replace one {words} as a whole, or make it.",
-            changed,
-            kind.type_name,
-            (STORED_SECRETS,) if kind.hashed and parent is None else (),
-            path=path,
-            body=new_entity_body(kind, (*naming_fields(kind), *fields_to(kind, parent))),
-        ),
-        "PATCH": Description(
-            f"Change some fields of one {words}.",
-            changed,
-            kind.type_name,
-            path=path,
-            body=component(component_name(kind, Use.CHANGE)),
-        ),
+        "PUT": patch if naming_of(kind).put_changes else put,
+        "PATCH": patch,
         "DELETE": Description(
             f"Remove one {words}, with what cannot be without it.",
             {

@@ -35,6 +35,9 @@ class Naming:
     """Names of a type by id and endpoint key."""
 
     def __init__(self, kind: type[Entity]) -> None:
+    put_changes = False
+    """PUT changes one that is there, as PATCH does, and makes none."""
+
         self.kind = kind
 
     def by(self, text: str) -> str | None:
@@ -71,8 +74,8 @@ class Naming:
 
     def replacement(
         self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
-    ) -> tuple[dict[str, str], dict[str, Any]] | None:
-        """What PUT replaces or makes: its key and values; None where nothing can be made by that name."""
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """What PUT replaces or makes: its key and values."""
         return self.key(text), dict(values)
 
 
@@ -92,7 +95,7 @@ class CertificateNaming(Naming):
 
     def replacement(
         self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
-    ) -> tuple[dict[str, str], dict[str, Any]] | None:
+    ) -> tuple[dict[str, str], dict[str, Any]]:
         if UUID.fullmatch(text):
             return super().replacement(entities, text, parent, values)
         sni = entities.find_unique("snis", "name", text)
@@ -114,7 +117,7 @@ class GroupNaming(Naming):
 
     def replacement(
         self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
-    ) -> tuple[dict[str, str], dict[str, Any]] | None:
+    ) -> tuple[dict[str, str], dict[str, Any]]:
         if parent is None or UUID.fullmatch(text):
             return super().replacement(entities, text, parent, values)
         return {"consumer": parent.id, "group": text}, dict(values)
@@ -131,6 +134,8 @@ class TargetNaming(Naming):
             return entities.get(self.kind.type_name, text.lower())
         try:
             target = format_host(parse_host(text), DEFAULT_PORT)
+    put_changes = True
+
         except InvalidHost:
             return None
         if parent is None:
@@ -139,12 +144,6 @@ class TargetNaming(Naming):
 
     def missing(self, text: str) -> EntityError:
         return NotThere()
-
-    def replacement(
-        self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
-    ) -> tuple[dict[str, str], dict[str, Any]] | None:
-        found = self.find(entities, text, parent)
-        return None if found is None else ({"id": found.id}, dict(values))
 
 
 NAMINGS: dict[str, type[Naming]] = {

@@ -104,7 +104,11 @@ class Conditional:
     """Not a rule of Kong's schemas."""
 
     def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
-        if self.if_field in errors or not self._applies(values.get(self.if_field)):
+        if not self._applies(values.get(self.if_field)):
+            return
+        # What another rule says of the value does not matter here; but a value that is wrong in itself
+        # is none of those that are not named.
+        if self.if_field in errors and not self._names_values():
             return
         problem = self._problem(values.get(self.then_field))
         if problem is not None:
@@ -121,6 +125,10 @@ class Conditional:
         if self.if_one_of:
             return value in self.if_one_of
         return value not in self.if_not_one_of
+
+    def _names_values(self) -> bool:
+        """Whether the rule says which values of `if_field` it is about; those are right in themselves."""
+        return self.if_equal is not None or bool(self.if_match or self.if_one_of)
 
     def _problem(self, value: Any) -> str | None:
         if self.then_contains:

@@ -305,6 +305,9 @@ class Upstream(Entity, frozen=True, kw_only=True):
         """`algorithm` and `hash_on` imply each other."""
         if values.get("algorithm") in ("least-connections", "latency", STICKY_SESSIONS):
             values["hash_on"] = "none"
+        elif "hash_on" in values and values["hash_on"] is None:
+            # Other than when it is written so, this leaves the algorithm alone.
+            values["hash_on"] = "none"
         elif values.get("hash_on") == "none":
             values["algorithm"] = "round-robin"
         elif values.get("hash_on") is not None:

@@ -164,12 +164,11 @@ def test_targets_are_named_by_their_address(tmp_path: Path) -> None:
         assert everything == (await api.json("GET", "/upstreams/u/targets/all")).json()["data"]
         changed = await api.json("PATCH", "/upstreams/u/targets/host:81", {"weight": 5})
         assert (changed.status, changed.json()["weight"]) == (200, 5)
-        replaced = await api.json("PUT", "/upstreams/u/targets/host:81", {"target": "host:83"})
-        assert (replaced.status, replaced.json()["target"], replaced.json()["weight"]) == (
-            200,
-            "host:83",
-            100,
-        )
+        # PUT changes, too
+        moved = await api.json("PUT", "/upstreams/u/targets/host:81", {"target": "host:83"})
+        assert (moved.status, moved.json()["target"], moved.json()["weight"]) == (200, "host:83", 5)
+        weighed = await api.json("PUT", f"/upstreams/u/targets/{made[1]['id']}", {"weight": 6})
+        assert weighed.json() == {**moved.json(), "weight": 6, "updated_at": weighed.json()["updated_at"]}
         for name in (MISSING, "nope", "a b", "10.9.9.9:80"):
             for method in ("GET", "PUT", "DELETE", "PATCH"):
                 value = {"target": "x"} if method in ("PUT", "PATCH") else None

@@ -292,6 +292,14 @@ UPSTREAMS = [
         {
             "name": "u",
             "hash_on": "header",
+    (
+        {"name": "u", "hash_on": "cookie", "hash_on_cookie": "c", "hash_fallback": "query_arg"},
+        {
+            "hash_fallback": "expected one of: none",
+            "hash_fallback_query_arg": REQUIRED,
+            "@entity": [HASH_ON, HASH_FALLBACK],
+        },
+    ),
             "hash_on_header": "x",
             "hash_fallback": "header",
             "hash_fallback_header": "x",

@@ -110,10 +110,12 @@ def test_url_stands_for_four_fields(url: str, protocol: str, host: str, port: in
         ({"algorithm": "consistent-hashing"}, "consistent-hashing", "none"),
         ({"algorithm": "least-connections", "hash_on": "ip"}, "least-connections", "none"),
         ({"algorithm": "latency"}, "latency", "none"),
+        ({"hash_on": None}, "round-robin", "none"),
+        ({"hash_on": None, "algorithm": "consistent-hashing"}, "consistent-hashing", "none"),
     ],
 )
 def test_algorithm_and_hash_input_imply_each_other(
-    given: dict[str, str], algorithm: str, hash_on: str
+    given: dict[str, str | None], algorithm: str, hash_on: str
 ) -> None:
     upstream = to_kong(make("upstreams", name="u", **given))
     assert (upstream["algorithm"], upstream["hash_on"]) == (algorithm, hash_on)
