@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.entities.fields import Reference
-from gateway.entities.hosts import HostKind, InvalidHost, parse_host
-from gateway.entities.targets import Target
+from gateway.entities.hosts import Host, HostKind, InvalidHost, format_host, parse_host
+from gateway.entities.targets import DEFAULT_PORT, Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot import Resolution, ResolutionState
 from gateway.snapshot.peers import TargetAddress
-from gateway.snapshot.target_health import address_of, is_checked, serves
+from gateway.snapshot.target_health import Address, address_of, is_checked, serves
 from gateway.snapshot.upstream_health import UpstreamHealth
 from gateway.store import Configuration
 
@@ -28,6 +30,8 @@ from .responses import json_response, message_response
 if TYPE_CHECKING:
     from gateway.control.plane import ControlPlane
 
+log = logging.getLogger(__name__)
+
 UPSTREAM = "/upstreams/{upstreams}"
 TARGET = f"{UPSTREAM}/targets/{{targets}}"
 PATH = {
@@ -35,6 +39,14 @@ PATH = {
     "targets": "The id, or host and port, of a target.",
     "address": "The IP address and port.",
 }
+
+
+WITHOUT_RECORDS = {
+    ResolutionState.PENDING: "unknown",
+    ResolutionState.NOT_FOUND: "dns server error: 3 name error",
+    ResolutionState.ERROR: "dns server error: 2 server failure",
+}
+"""Kong's words where a name has no addresses"""
 
 
 class Health(UpstreamHealth):
@@ -47,11 +59,22 @@ class Health(UpstreamHealth):
         """The members that a target has in both forms of the answer, but its addresses."""
         host = parse_host(target.target)
         return {
-            "host": host.host,
+            "host": format_host(Host(host.kind, host.host, None)),
             "port": host.port,
             "dns": record_type(host.kind, self.resolution(target)),
             "nodeWeight": target.weight,
             "weight": self.weights((target, address) for address in self.addresses(target)),
+        }
+
+    def address_fields(self, target: Target, address: TargetAddress) -> dict[str, Any]:
+        """The members that an address has in both forms of the answer. IPv6 has brackets, and is written as
+        in a target that is an address."""
+        host = parse_host(target.target)
+        ip = host.host if host.kind is HostKind.IPV6 else address.ip
+        return {
+            "ip": f"[{ip}]" if ":" in ip else ip,
+            "port": address.port,
+            "weight": address.weight,
         }
 
 
@@ -112,12 +135,11 @@ async def mark_target(plane: ControlPlane, request: Request, *, healthy: bool) -
         return message_response(400, f"no healthchecker found for {upstream.name}")
     known = [address_of(one.ip, one.port) for one in Health(plane, upstream).addresses(target)]
     text = request.path_params.get("address")
-    address = None if text is None else parsed_address(text)
-    if text is not None and address not in known:
-        raise NotThere
-    if not known:
-        return message_response(400, f"the addresses of {target.target} are not known")
-    await plane.health_marks.mark(upstream, target, None if address is None else (address,), healthy=healthy)
+    addresses = None if text is None else meant_addresses(text, known)
+    if not known or (addresses is not None and not set(addresses) & set(known)):
+        # As in Kong no failure: whoever marks addresses may know them before or after this node does.
+        log.warning("upstream %s: target %s has no address to mark", upstream.name, target.target)
+    await plane.health_marks.mark(upstream, target, addresses, healthy=healthy)
     return Response(status_code=204)
 
 
@@ -129,33 +151,31 @@ def upstream_of(configuration: Configuration, request: Request) -> Upstream:
     return found
 
 
-def parsed_address(text: str) -> tuple[str, int] | None:
-    """`127.0.0.1:80` or `[::1]:80`; None for anything else."""
+def meant_addresses(text: str, known: Collection[Address]) -> list[Address]:
+    """What a path names: `127.0.0.1:80`, `[::1]` (port 8000); a name stands for all known ones with its port.
+    Raises NotThere for what cannot be a host."""
     try:
         host = parse_host(text)
-        return None if host.port is None else address_of(host.host.strip("[]"), host.port)
-    except (InvalidHost, ValueError):
-        return None
+    except InvalidHost:
+        raise NotThere from None
+    port = DEFAULT_PORT if host.port is None else host.port
+    if host.kind is HostKind.NAME:
+        return [address for address in known if address[1] == port]
+    return [address_of(host.host, port)]
 
 
 def target_health(health: Health, target: Target, *, details: bool) -> dict[str, Any]:
     """The members that a target has besides its fields. `details`: with everything that is counted."""
-    addresses = health.addresses(target)
-    if not addresses and target.weight:
-        return {"health": "DNS_ERROR"}
     shown = [
         {
-            "ip": address.ip,
-            "port": address.port,
-            "weight": address.weight,
-            "health": health.word(health.is_healthy(target, address)),
+            **health.address_fields(target, address),
+            "health": health.address_word(target, address),
             **(counted(health, target, address) if details else {}),
         }
-        for address in addresses
+        for address in health.addresses(target)
     ]
-    healthy = any(health.is_healthy(target, address) for address in addresses)
     return {
-        "health": health.word(healthy or not addresses),
+        "health": health.target_word(target),
         "data": {**health.host_fields(target), "addresses": shown},
     }
 
@@ -190,9 +210,7 @@ def balancer_health(health: Health, targets: list[Target]) -> dict[str, Any]:
             **health.host_fields(target),
             "addresses": [
                 {
-                    "ip": address.ip,
-                    "port": address.port,
-                    "weight": address.weight,
+                    **health.address_fields(target, address),
                     "healthy": health.is_healthy(target, address),
                 }
                 for address in health.addresses(target)
@@ -209,11 +227,11 @@ def balancer_health(health: Health, targets: list[Target]) -> dict[str, Any]:
 
 
 def record_type(kind: HostKind, resolution: Resolution) -> str:
-    """The type of the DNS records behind a target; an address counts as its own record."""
+    """The type of the DNS records behind a target, or what was wrong; an address counts as its own record."""
     if kind is HostKind.IPV6:
         return "AAAA"
     if resolution.state is not ResolutionState.READY:
-        return "A"
+        return WITHOUT_RECORDS[resolution.state]
     if any(address.port is not None for address in resolution.addresses):
         return "SRV"
     return "AAAA" if all(":" in address.ip for address in resolution.addresses) else "A"
@@ -243,7 +261,7 @@ def mark_description(word: str) -> Description:
         {
             204: Answer("Every worker knows."),
             400: Answer("The upstream has no health checks.", REFUSAL),
-            404: Answer("There is no such upstream, target or address.", REFUSAL),
+            404: Answer("There is no such upstream or target, or this is no address.", REFUSAL),
         },
         group="upstreams",
         path=PATH,

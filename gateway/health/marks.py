@@ -43,7 +43,8 @@ class HealthMarks:
     async def mark(
         self, upstream: Upstream, target: Target, addresses: Collection[Address] | None, *, healthy: bool
     ) -> None:
-        """Make addresses of a target, or all of them (None), healthy or unhealthy.
+        """Make addresses of a target, or all of them (None), healthy or unhealthy. Nothing happens to those
+        that it does not have, and to a target without weight, which is not checked.
 
         The next request on this node goes by it. That other nodes cannot be told is no error: their own
         checks go on.
@@ -63,6 +64,8 @@ class HealthMarks:
     def _mark(
         self, upstream: Upstream, target: Target, addresses: Collection[Address] | None, *, healthy: bool
     ) -> None:
+        if not target.weight:
+            return
         for ip, port, _ in target_addresses(target, target_resolution(target, self._resolutions())):
             if addresses is not None and address_of(ip, port) not in addresses:
                 continue

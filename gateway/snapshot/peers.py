@@ -246,14 +246,14 @@ def _host_addresses(service: Service, resolution: Resolution) -> list[TargetAddr
 
 def target_addresses(target: Target, resolution: Resolution) -> list[TargetAddress]:
     """The addresses of a target: every one has the target's weight, as in Kong, unless SRV records say
-    otherwise.
+    otherwise. Nothing has a weight where the target has none.
     """
     host = _parse_host(target.target)
     return [
         TargetAddress(
             address.ip,
             address.port or host.port or DEFAULT_PORT,
-            (target.weight or 0) if address.weight is None else max(address.weight, 1),
+            max(address.weight, 1) if target.weight and address.weight is not None else target.weight or 0,
         )
         for address in _in_order(resolution)
     ]

@@ -13,6 +13,8 @@ from gateway.snapshot.slots import upstream_group
 from gateway.snapshot.target_health import is_checked
 from native.target_state import TargetFacts, TargetHealth
 
+HEALTHCHECKS_OFF = "HEALTHCHECKS_OFF"
+DNS_ERROR = "DNS_ERROR"
 AVAILABLE = (TargetHealth.TARGET_HEALTHY, TargetHealth.TARGET_MOSTLY_HEALTHY)
 
 
@@ -59,8 +61,8 @@ class UpstreamHealth:
         return target_addresses(target, self.resolution(target))
 
     def is_healthy(self, target: Target, address: TargetAddress) -> bool:
-        """Whether requests go to an address."""
-        if not self.is_checked:
+        """Whether an address may get requests; what has no weight is not checked."""
+        if not self.is_checked or not target.weight:
             return True
         return self._known.health(self._group, target.target, address.ip, address.port) in AVAILABLE
 
@@ -69,10 +71,21 @@ class UpstreamHealth:
         return self._known.facts(self._group, target.target, address.ip, address.port)
 
     def word(self, healthy: bool) -> str:
-        """Kong's word."""
+        """Kong's word for the upstream as a whole."""
         if not self.is_checked:
-            return "HEALTHCHECKS_OFF"
+            return HEALTHCHECKS_OFF
         return "HEALTHY" if healthy else "UNHEALTHY"
+
+    def address_word(self, target: Target, address: TargetAddress) -> str:
+        """Kong's word for an address."""
+        return self.word(self.is_healthy(target, address)) if target.weight else HEALTHCHECKS_OFF
+
+    def target_word(self, target: Target) -> str:
+        """Kong's word for a target: one healthy address is enough."""
+        addresses = self.addresses(target)
+        if not target.weight:
+            return HEALTHCHECKS_OFF
+        return self.word(any(self.is_healthy(target, one) for one in addresses)) if addresses else DNS_ERROR
 
     def weights(self, addresses: Iterable[tuple[Target, TargetAddress]]) -> dict[str, int]:
         """How much weight there is, and how much of it gets requests."""

@@ -29,7 +29,7 @@ def add_upstreams(page: Exposition, scrape: Scrape) -> None:
             addresses = health.addresses(target)
             for address in addresses:
                 host = f"[{address.ip}]" if ":" in address.ip else address.ip
-                state = health.word(health.is_healthy(target, address)).lower()
+                state = health.address_word(target, address).lower()
                 add_target(page, upstream, target, f"{host}:{address.port}", state)
                 add_counts(
                     page,
@@ -37,9 +37,7 @@ def add_upstreams(page: Exposition, scrape: Scrape) -> None:
                     health.facts(target, address),
                 )
             if not addresses:
-                add_target(
-                    page, upstream, target, "", "dns_error" if target.weight else health.word(True).lower()
-                )
+                add_target(page, upstream, target, "", health.target_word(target).lower())
 
 
 def add_target(page: Exposition, upstream: Upstream, target: Target, address: str, state: str) -> None:

@@ -110,8 +110,15 @@ def test_marks_by_address_and_by_the_name_of_the_target(
     assert whole["details"]["weight"] == {"total": 200, "available": 0, "unavailable": 200}
     assert call(gateway, "PUT", f"{base}/{upstream['two']}/{two}/healthy")[0] == 204
     assert answers(gateway) == {(200, b"two")}
-    for wrong in (f"{one}/{two}", f"{one}/nonsense", f"{one}/127.0.0.1", "nowhere.test:80", "::::"):
+    # as in Kong it is no failure when there is no such address
+    for other in (f"{one}/{two}", f"{one}/nonsense", f"{one}/127.0.0.1", f"{one}/[::1]:80"):
+        assert call(gateway, "PUT", f"{base}/{other}/healthy")[0] == 204
+    assert answers(gateway) == {(200, b"two")}
+    for wrong in (f"{one}/a%20b", f"{one}/1.2.3", "nowhere.test:80", "::::"):
         assert call(gateway, "PUT", f"{base}/{wrong}/healthy")[0] == 404
+    # a name stands for all addresses with its port
+    assert call(gateway, "PUT", f"{base}/{one}/any:{one.partition(':')[2]}/healthy")[0] == 204
+    assert answers(gateway) == BOTH
     assert call(gateway, "PUT", f"/upstreams/nowhere/targets/{one}/healthy")[0] == 404
     assert call(gateway, "DELETE", f"{base}/{one}/healthy")[0] == 405
 
@@ -195,11 +202,35 @@ def test_names_that_cannot_be_resolved(gateway: Gateway, upstream: dict[str, str
     assert status == 201
     found = wait_for(lambda: health_of(gateway).get(target["id"]), what="its health")
     assert found == "DNS_ERROR"
-    path = f"/upstreams/balanced/targets/{target['id']}/unhealthy"
-    assert call(gateway, "PUT", path) == (
-        400,
-        {"message": "the addresses of nowhere.invalid:80 are not known"},
+    data = call(gateway, "GET", "/upstreams/balanced/health")[1]["data"][0]["data"]
+    nothing = {"total": 0, "available": 0, "unavailable": 0}
+    assert (data["host"], data["port"], data["nodeWeight"]) == ("nowhere.invalid", 80, 10)
+    assert (data["addresses"], data["weight"]) == ([], nothing)
+    # (how soon a resolver says so is not ours)
+    assert data["dns"] == "unknown" or data["dns"].startswith("dns server error: ")
+    assert call(gateway, "PUT", f"/upstreams/balanced/targets/{target['id']}/unhealthy")[0] == 204
+
+
+def test_a_target_without_weight_is_not_checked(gateway: Gateway, upstream: dict[str, str]) -> None:
+    path = f"/upstreams/balanced/targets/{upstream['one']}"
+    assert call(gateway, "PATCH", path, {"weight": 0})[0] == 200
+    assert call(gateway, "PUT", f"{path}/unhealthy")[0] == 204
+    assert health_of(gateway) == {upstream["one"]: "HEALTHCHECKS_OFF", upstream["two"]: "HEALTHY"}
+    assert answers(gateway) == {(200, b"two")}
+    assert call(gateway, "PATCH", path, {"weight": 100})[0] == 200
+    assert health_of(gateway)[upstream["one"]] == "HEALTHY"
+
+
+def test_ipv6_has_brackets(gateway: Gateway, upstream: dict[str, str]) -> None:
+    assert call(gateway, "POST", "/upstreams/balanced/targets", {"target": "::1"})[0] == 201
+    first = call(gateway, "GET", "/upstreams/balanced/health")[1]["data"][0]
+    written = "[0000:0000:0000:0000:0000:0000:0000:0001]"
+    assert (first["target"], first["data"]["host"], first["data"]["dns"]) == (
+        f"{written}:8000",
+        written,
+        "AAAA",
     )
+    assert (first["data"]["addresses"][0]["ip"], first["health"]) == (written, "HEALTHY")
 
 
 def test_health_comes_in_pages(gateway: Gateway, upstream: dict[str, str]) -> None:
