@@ -414,6 +414,8 @@ cdef uint32_t canonical_type(Text value, uint8_t* out) noexcept nogil:
     cdef uint32_t written, i
     cdef uint32_t place = element_end(value, 0, c";")
     part = stripped(text_of(value.data, place))
+    if part.length == 1 and part.data[0] == c"*":        # in Kong's configurations, any type
+        part = text_of(b"*/*", 3)
     if value.length > MAX_MEDIA_TYPE or not is_media_type(part):
         return 0
     written = put_lower(part, out)

@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from native.cache_control cimport Directives
 from native.cache_store cimport CacheKey, EntryHead, Filling, StoredEntry
-from native.connection cimport Exchange
+from native.connection cimport EXCHANGE_LOCAL, EXCHANGE_STORED, Exchange
 from native.fields cimport Text
 from native.packed cimport PackedText
 from native.snapshot cimport PluginRecord
@@ -107,6 +107,11 @@ ctypedef struct CacheUse:
 cdef inline CacheUse* cache_use_of(Exchange* exchange) noexcept nogil:
     return <CacheUse*> exchange.cache
 
+# Whether the answer is the gateway's own, though the upstream's was to be stored.
+cdef inline bint is_answered_otherwise(Exchange* exchange, const CacheUse* use) noexcept nogil:
+    return exchange.flags & EXCHANGE_LOCAL and not exchange.flags & EXCHANGE_STORED \
+        and (use.outcome == OUTCOME_MISS or use.outcome == OUTCOME_REFRESH)
+
 # --- for the core (exchange.pyx); only called when exchange.cache is set -----------------------------------------------
 # STEP_CONTINUE: the response goes to the client (EXCHANGE_RECORDS is set when it is also stored). STEP_RESPOND: a stored one
 # was prepared in its place (respond_stored); the core drops the upstream's.
@@ -118,6 +123,9 @@ cdef void cache_complete(Exchange* exchange) noexcept nogil
 # The gateway is about to answer an error (500, 502, 503, 504) because no upstream has, or because a circuit is open.
 # STEP_RESPOND: with a stored response. All of them are errors in the sense of RFC 5861 §4.
 cdef int cache_failed(Exchange* exchange) noexcept nogil
+# An answer is known, the upstream's or the gateway's own: tell the client what the cache has to do with it (X-Cache-Status,
+# X-Cache-Key, Age). Before plugins see it: they may change that, too.
+cdef void cache_tell(Exchange* exchange) noexcept nogil
 # What was begun for the current try is void: another try, or the end of the exchange (`finally`: the flight ends, too).
 cdef void cache_abandon(Exchange* exchange, bint finally_) noexcept nogil
 

@@ -17,15 +17,20 @@ from native.cache_store cimport (
     cache_sequence,
     cache_unpin,
 )
-from native.cached_answers cimport answer_with, outlives_error
-from native.connection cimport EXCHANGE_BACKGROUND, EXCHANGE_RECORDS, WorkerBlock
-from native.fields cimport Head, find_field, text_of
+from native.cached_answers cimport age_of, answer_with, outlives_error
+from native.connection cimport EXCHANGE_BACKGROUND, EXCHANGE_RECORDS, EXCHANGE_STORED, WorkerBlock
+from native.crypto cimport hex_text
+from native.fields cimport Head, find_field, set_own_field, text_of
 from native.flights cimport flight_end
-from native.plan cimport STEP_CONTINUE, STEP_RESPOND, exchange_memory, respond_error
+from native.plan cimport STEP_CONTINUE, STEP_RESPOND, exchange_memory, respond_error, response_head
 from native.refreshing cimport confirm_entry
 from native.steps.authentication cimport wall_clock_ms
 from native.stored_response cimport store_fields
 from native.storing cimport may_be_stored, received_head
+from native.text cimport NUMBER_TEXT, format_number
+
+cdef extern from "<endian.h>" nogil:
+    uint64_t htobe64(uint64_t number)
 
 cdef enum:
     # How long nobody waits for a response like one that could not be stored, ms.
@@ -281,3 +286,44 @@ cdef void cache_abandon(Exchange* exchange, bint finally_) noexcept nogil:
     if use.confirms:
         use.confirms = False
         cache_unpin(&exchange.worker.cache, &use.entry)
+
+
+# --- what the client is told -----------------------------------------------------------------------------------------
+cdef void tell_status(Head* head, uint8_t outcome) noexcept nogil:
+    if outcome == OUTCOME_HIT:
+        set_own_field(head, b"X-Cache-Status", 14, b"Hit", 3)
+    elif outcome == OUTCOME_MISS:
+        set_own_field(head, b"X-Cache-Status", 14, b"Miss", 4)
+    elif outcome == OUTCOME_REFRESH:
+        set_own_field(head, b"X-Cache-Status", 14, b"Refresh", 7)
+    elif outcome == OUTCOME_BYPASS:
+        set_own_field(head, b"X-Cache-Status", 14, b"Bypass", 6)
+
+
+cdef void tell_key(Head* head, const CacheKey* key) noexcept nogil:
+    cdef uint64_t[4] words
+    cdef uint8_t[64] text
+    cdef uint32_t i
+    for i in range(4):
+        words[i] = htobe64(key.words[i])
+    hex_text(<const uint8_t*> words, 32, text)
+    set_own_field(head, b"X-Cache-Key", 11, text, 64)
+
+
+cdef void tell_age(Head* head, const CacheUse* use) noexcept nogil:
+    cdef uint8_t[NUMBER_TEXT] text
+    cdef uint64_t age = <uint64_t> (age_of(use, wall_clock_ms()) // 1000)
+    set_own_field(head, b"Age", 3, text, format_number(age, text))
+
+
+cdef void cache_tell(Exchange* exchange) noexcept nogil:
+    cdef CacheUse* use = cache_use_of(exchange)
+    cdef Head head = response_head(exchange)
+    if is_answered_otherwise(exchange, use):
+        use.outcome = OUTCOME_BYPASS
+    if use.config.shows_status:
+        tell_status(&head, use.outcome)
+    if use.config.shows_key and use.has_key:
+        tell_key(&head, &use.key)
+    if use.config.shows_age and exchange.flags & EXCHANGE_STORED:
+        tell_age(&head, use)

@@ -24,7 +24,7 @@ from native.balancer cimport (
     try_begins,
     try_ended,
 )
-from native.caching cimport cache_abandon, cache_complete, cache_failed, cache_received
+from native.caching cimport cache_abandon, cache_complete, cache_failed, cache_received, cache_tell
 from native.circuit_breaker cimport circuit_refuses, circuit_tell_refusal, circuit_tries_failed
 from native.client_address cimport find_client_address
 from native.completion cimport abort_exchange, complete_exchange, release_upstream

@@ -66,6 +66,8 @@ cdef void begin_response_steps(Exchange* exchange) noexcept nogil:
     exchange.step = 0
     exchange.step_phase = STEPS_RESPONSE
     exchange.access_edits = exchange.response_edits.count
+    if exchange.cache != NULL:
+        cache_tell(exchange)
     if exchange.response_edits.count:
         head = response_head(exchange)
         apply_replacements(&head)

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from native.cache_control cimport tag_is_listed
 from native.cache_image cimport mark_tags
 from native.cache_store cimport (
     CacheStore,
@@ -18,13 +19,14 @@ from native.cache_store cimport (
     cache_remove,
     cache_unpin,
 )
-from native.fields cimport Head, Text, next_field, text_of
+from native.caching cimport ENTRY_HAS_TAG
+from native.fields cimport Head, Text, find_field, next_field, text_of
 from native.headers cimport HEADER_HOP_BY_HOP, HeaderField
 from native.http1 cimport HEAD_COMPLETE, MAX_HEADERS, HeadLimits, ResponseHead, parse_response_head, response_head_reset
 from native.memory cimport Buffer, BufferStock, buffer_give, buffer_take
 from native.sockets cimport iovec
-from native.stored_response cimport store_head
-from native.storing cimport received_head, set_times
+from native.stored_response cimport store_head, stored_field
+from native.storing cimport find_names, received_head, set_times
 from native.text cimport is_text, put, put_number, put_text
 
 cdef enum:
@@ -162,6 +164,19 @@ cdef void take_published(Exchange* exchange, CacheUse* use, int64_t now_ms) noex
         use.confirms = False
 
 
+cdef bint speaks_of_another(Exchange* exchange, const CacheUse* use, const Head* received) noexcept nogil:
+    """Whether a 304 has the tag of another response than the one that is stored: then its fields are not those of this."""
+    cdef Text said, stored
+    return use.entry.head.flags & ENTRY_HAS_TAG and find_field(received, b"ETag", 4, 0, &said) \
+        and stored_field(exchange, &use.entry, b"ETag", 4, &stored) and not tag_is_listed(said, stored)
+
+
+cdef bint varies_as_before(Exchange* exchange, CacheUse* use, const Head* merged) noexcept nogil:
+    """False: on more, which requests would have to be told apart by."""
+    cdef uint32_t before = use.names.length
+    return find_names(exchange, use, merged) and use.names.length == before
+
+
 cdef bint renew(Exchange* exchange, CacheUse* use, Buffer* prelude, Buffer* text, int64_t now_ms) noexcept nogil:
     cdef Head received = received_head(exchange)
     cdef ResponseHead response
@@ -170,7 +185,8 @@ cdef bint renew(Exchange* exchange, CacheUse* use, Buffer* prelude, Buffer* text
             or not parse_merged(exchange, text, &response, &merged):
         return False
     memset(&use.head, 0, sizeof(use.head))
-    if not set_times(use, &merged, now_ms):
+    if speaks_of_another(exchange, use, &received) or not varies_as_before(exchange, use, &merged) \
+            or not set_times(use, &merged, now_ms):
         cache_remove(&exchange.worker.cache, &use.key)   # it is not to be stored any more
         return False
     if publish_anew(exchange, use, text, &response):

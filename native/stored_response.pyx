@@ -46,10 +46,32 @@ cdef bint is_named(const uint8_t* head, const HeaderField* field, const char* na
     return True
 
 
+cdef bint is_of_proxy(const uint8_t* head, const HeaderField* field) noexcept nogil:
+    """A matter between client and proxy (RFC 9111 §3.1)."""
+    return is_named(head, field, b"proxy-authenticate", 18) or is_named(head, field, b"proxy-authorization", 19) \
+        or is_named(head, field, b"proxy-authentication-info", 25)
+
+
+cdef bint tells_what_remains(const uint8_t* head, const HeaderField* field) noexcept nogil:
+    """What is left of somebody's limit, as X-RateLimit-Remaining-Minute: true for one client at one time."""
+    cdef const char* searched = b"ratelimit-remaining"
+    cdef uint32_t start, i
+    if field.name_length < 19:
+        return False
+    for start in range(field.name_length - 18):
+        for i in range(19):
+            if (head[field.name_offset + start + i] | 32) != <uint8_t> searched[i]:
+                break
+        else:
+            return True
+    return False
+
+
 cdef bint may_be_stored(const uint8_t* head, const HeaderField* field, bint with_cookies) noexcept nogil:
     if field.flags & HEADER_HOP_BY_HOP or NOT_STORED[field.known & 63]:
         return False
-    if is_named(head, field, b"age", 3):                 # is told anew with every answer
+    # Age is told anew with every answer
+    if is_named(head, field, b"age", 3) or is_of_proxy(head, field) or tells_what_remains(head, field):
         return False
     return with_cookies or not (is_named(head, field, b"set-cookie", 10) or is_named(head, field, b"set-cookie2", 11))
 

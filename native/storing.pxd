@@ -14,3 +14,6 @@ cdef bint may_be_stored(Exchange* exchange, CacheUse* use, int64_t now_ms) noexc
 # Set times and flags of use.head from the Cache-Control, Expires, Date and Age of `response`. False: the response is not to
 # be stored, or stale already.
 cdef bint set_times(CacheUse* use, const Head* response, int64_t now_ms) noexcept nogil
+# Set use.names to the fields that `response` varies on, and those that earlier responses did. False: it varies on everything,
+# or on too many.
+cdef bint find_names(Exchange* exchange, CacheUse* use, const Head* response) noexcept nogil

@@ -17,6 +17,7 @@ from native.cache_control cimport (
     directives_reset,
     freshness_lifetime,
     initial_age_ms,
+    next_element,
     parse_cache_control,
     parse_seconds,
     type_matches,
@@ -81,7 +82,6 @@ cdef inline bint has_field(const Head* head, const char* name, uint32_t length) 
 
 
 cdef bint find_names(Exchange* exchange, CacheUse* use, const Head* head) noexcept nogil:
-    """The fields that the response varies on, and those that earlier ones did."""
     cdef Text vary
     cdef uint32_t nth = 0
     while find_field(head, b"Vary", 4, nth, &vary):
@@ -123,8 +123,12 @@ cdef int64_t read_date(const Head* head) noexcept nogil:
 
 
 cdef int64_t read_age(const Head* head) noexcept nogil:
+    """Of a list the first (RFC 9111 §5.1)."""
     cdef Text value
-    return parse_seconds(value) if find_field(head, b"Age", 3, 0, &value) else NOT_GIVEN
+    cdef Text first
+    cdef uint32_t place = 0
+    return parse_seconds(first) if find_field(head, b"Age", 3, 0, &value) and next_element(value, &place, &first) \
+        else NOT_GIVEN
 
 
 cdef bint is_allowed(CacheUse* use, const Directives* control) noexcept nogil:

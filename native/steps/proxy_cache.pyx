@@ -32,7 +32,6 @@ from native.cached_answers cimport (
     USE_AS_IT_IS,
     USE_NOT,
     EntryUse,
-    age_of,
     answer_with,
     ask_for_whole,
     ask_to_confirm,
@@ -46,20 +45,20 @@ from native.caching cimport (
     OUTCOME_HIT,
     OUTCOME_MISS,
     OUTCOME_REFRESH,
-    OUTCOME_UNTOLD,
     STAGE_ASKING,
     STAGE_LOOKING,
     STAGE_WAITING,
     CacheConfig,
     CacheUse,
+    cache_tell,
     cache_use_of,
     count_outcome,
     end_flight,
+    is_answered_otherwise,
     was_just_voided,
 )
-from native.connection cimport EXCHANGE_LOCAL, EXCHANGE_REFRESH, EXCHANGE_STORED, Exchange
-from native.crypto cimport hex_text
-from native.fields cimport Head, Text, find_field, same_text, set_own_field
+from native.connection cimport EXCHANGE_REFRESH, Exchange
+from native.fields cimport Head, Text, find_field, same_text
 from native.flights cimport FLIGHT_LEADS, FLIGHT_WAITS, FlightRole, flight_join
 from native.hashing cimport xxh3_128, xxh64
 from native.http1 cimport (
@@ -84,15 +83,10 @@ from native.plan cimport (
     request_head,
     request_method,
     respond_error,
-    response_head,
     step_config,
 )
 from native.snapshot cimport PluginRecord
 from native.steps.authentication cimport wall_clock_ms
-from native.text cimport NUMBER_TEXT, format_number
-
-cdef extern from "<endian.h>" nogil:
-    uint64_t htobe64(uint64_t number)
 
 cdef enum:
     MOST_QUESTIONS = 4           # of one request to Redis: for the key, and for the variant that it may name
@@ -309,6 +303,15 @@ cdef int begin_bypass(Exchange* exchange, CacheUse* use) noexcept nogil:
     return STEP_CONTINUE
 
 
+cdef int pass_on(Exchange* exchange, CacheUse* use) noexcept nogil:
+    """Nothing is stored for the request, though its response could be: it is told what would become of that."""
+    if use.request.flags & CONTROL_ONLY_IF_CACHED:
+        return respond_error(exchange, 504, b"")
+    use.outcome = OUTCOME_MISS
+    use.requested_ms = wall_clock_ms()
+    return STEP_CONTINUE
+
+
 cdef CacheUse* begin_use(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     cdef CacheUse* use = <CacheUse*> exchange_memory(exchange, sizeof(CacheUse))
     if use == NULL:
@@ -344,8 +347,7 @@ cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     use.key = use.primary
     use.has_key = True
     if exchange.request.method == METHOD_HEAD:           # its response has no body: nothing to store (corrections.md, 22)
-        use.outcome = OUTCOME_MISS
-        return STEP_CONTINUE
+        return pass_on(exchange, use)
     use.is_whole = asks_for_whole(exchange)
     use.deadline_ms = exchange.worker.loop.now_ms + use.config.coalesce_ms
     return look(exchange, use)
@@ -361,49 +363,12 @@ cdef int resume(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     return look(exchange, use)
 
 
-# --- what the client is told -----------------------------------------------------------------------------------------
-cdef void tell_key(Head* head, const CacheUse* use) noexcept nogil:
-    cdef uint64_t[4] words
-    cdef uint8_t[64] text
-    cdef uint32_t i
-    for i in range(4):
-        words[i] = htobe64(use.key.words[i])
-    hex_text(<const uint8_t*> words, 32, text)
-    set_own_field(head, b"X-Cache-Key", 11, text, 64)
-
-
-cdef void tell_age(Exchange* exchange, Head* head, const CacheUse* use) noexcept nogil:
-    cdef uint8_t[NUMBER_TEXT] text
-    cdef uint64_t age = <uint64_t> (age_of(use, wall_clock_ms()) // 1000)
-    set_own_field(head, b"Age", 3, text, format_number(age, text))
-
-
-cdef void tell_status(Head* head, uint8_t outcome) noexcept nogil:
-    if outcome == OUTCOME_HIT:
-        set_own_field(head, b"X-Cache-Status", 14, b"Hit", 3)
-    elif outcome == OUTCOME_MISS:
-        set_own_field(head, b"X-Cache-Status", 14, b"Miss", 4)
-    elif outcome == OUTCOME_REFRESH:
-        set_own_field(head, b"X-Cache-Status", 14, b"Refresh", 7)
-    else:
-        set_own_field(head, b"X-Cache-Status", 14, b"Bypass", 6)
-
-
+# --- response --------------------------------------------------------------------------------------------------------
 cdef int response(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
+    """A plugin with a higher priority may have answered in place of what was to be stored."""
     cdef CacheUse* use = cache_use_of(exchange)
-    cdef Head head
-    if use == NULL or use.step != exchange.step:
-        return STEP_CONTINUE
-    if exchange.flags & EXCHANGE_LOCAL and not exchange.flags & EXCHANGE_STORED \
-            and (use.outcome == OUTCOME_MISS or use.outcome == OUTCOME_REFRESH):
-        use.outcome = OUTCOME_BYPASS                     # an answer of the gateway's own
-    head = response_head(exchange)
-    if use.config.shows_status and use.outcome != OUTCOME_UNTOLD:
-        tell_status(&head, use.outcome)
-    if use.config.shows_key and use.has_key:
-        tell_key(&head, use)
-    if use.config.shows_age and exchange.flags & EXCHANGE_STORED:
-        tell_age(exchange, &head, use)
+    if use != NULL and use.step == exchange.step and is_answered_otherwise(exchange, use):
+        cache_tell(exchange)
     return STEP_CONTINUE
 
 

@@ -242,6 +242,7 @@ def test_parts_are_never_stored(cached: Cached) -> None:
         (["application/json; charset=utf-8"], "application/json;charset=utf-8", True),
         (["text/*"], "text/css", True),
         (["*/*"], "image/png", True),
+        (["*"], "image/png", True),
         (["text/html", "image/png"], "image/png", True),
         (["image/png"], "", False),
     ],
@@ -355,6 +356,31 @@ def test_plugins_change_what_is_stored_each_time_anew(cached: Cached) -> None:
     assert second.cache == "Hit"
     assert second.get("x-added") == "1"
     assert first.get("x-id") != second.get("x-id")
+
+
+def test_plugins_change_what_clients_are_told(cached: Cached) -> None:
+    cached.cache(
+        plugin(
+            "response-transformer",
+            remove={"headers": ["X-Cache-Key", "Age"]},
+            rename={"headers": ["X-Cache-Status:X-Stored"]},
+        )
+    )
+    told = [cached.ask("/"), cached.ask("/")]
+    assert [one.get("x-stored") for one in told] == ["Miss", "Hit"]
+    assert [(one.cache, one.key, one.age) for one in told] == [(None, None, None)] * 2
+
+
+def test_what_is_true_of_one_delivery_is_not_told_again(cached: Cached) -> None:
+    cached.cache(plugin("rate-limiting", hour=9, policy="local"))
+    cached.script = lambda _: answer(
+        "X-RateLimit-Remaining-Sms: 5", "Proxy-Authenticate: Basic", "X-RateLimit-Limit-Sms: 9"
+    )
+    told = [cached.ask("/"), cached.ask("/")]
+    assert [one.get("x-ratelimit-remaining-sms") for one in told] == ["5", None]
+    assert [one.get("proxy-authenticate") for one in told] == ["Basic", None]
+    assert [one.get("x-ratelimit-limit-sms") for one in told] == ["9", "9"]
+    assert [one.get("x-ratelimit-remaining-hour") for one in told] == ["8", "7"]
 
 
 def test_refusals_go_first(cached: Cached) -> None:

@@ -62,6 +62,7 @@ def store_until_stale(cached: Cached, control: str, *fields: str, target: str = 
         (("Cache-Control: max-age=nonsense",), False),
         (("Cache-Control: max-age=60", "Age: 60"), False),
         (("Cache-Control: max-age=60", "Age: 50"), True),
+        (("Cache-Control: max-age=60", "Age: 60, 1"), False),
         (("Cache-Control: max-age=60", "Vary: *"), False),
         (("Cache-Control: max-age=60", "Set-Cookie: a=b"), False),
     ],
@@ -89,6 +90,13 @@ def test_age(controlled: Cached) -> None:
     controlled.script = lambda _: answer("Cache-Control: max-age=600", f"Date: {http_date(-200)}")
     controlled.ask("/b")
     assert controlled.ask("/b").age in ("199", "200", "201")
+
+
+def test_heads_tell_what_would_become_of_the_response(controlled: Cached) -> None:
+    controlled.script = controlled.numbered("Cache-Control: max-age=60")
+    assert [controlled.ask("/", method="HEAD").cache for _ in range(2)] == ["Miss", "Miss"]
+    controlled.script = controlled.numbered("Cache-Control: no-store")
+    assert controlled.ask("/", method="HEAD").cache == "Bypass"
 
 
 # --- what the client says ------------------------------------------------------------------------------
@@ -120,6 +128,8 @@ def test_only_if_cached(controlled: Cached) -> None:
     told = controlled.ask("/", "Cache-Control: only-if-cached")
     assert (told.status, told.cache) == (504, None)
     assert told.key is not None
+    told = controlled.ask("/", "Cache-Control: only-if-cached", method="HEAD")
+    assert (told.status, told.cache) == (504, None)
     assert controlled.seen == []
     controlled.ask("/")
     assert controlled.ask("/", "Cache-Control: only-if-cached").cache == "Hit"
@@ -206,6 +216,23 @@ def test_a_confirmed_response_that_is_no_longer_for_storing(controlled: Cached) 
     assert (told.cache, told.body) == ("Refresh", b"number 1")
     controlled.script = controlled.numbered()
     assert controlled.ask("/").cache == "Bypass"
+
+
+@pytest.mark.parametrize("field", ['ETag: "two"', "Vary: X-A, X-B", "Vary: *"])
+def test_a_confirmation_that_is_not_of_what_is_stored(controlled: Cached, field: str) -> None:
+    """It answers the one who asked. Others may have other values of the fields that it varies on now."""
+    store_until_stale(controlled, "x", 'ETag: "one"', "Vary: X-A")
+    controlled.script = lambda _: not_modified("Cache-Control: max-age=60", field)
+    assert controlled.ask("/").body == b"number 1"
+    controlled.script = controlled.numbered("Cache-Control: max-age=60")
+    told = controlled.ask("/", "X-B: 1")
+    assert (told.cache, told.body) == ("Miss", b"number 3")
+
+
+def test_a_confirmation_with_a_weak_tag(controlled: Cached) -> None:
+    store_until_stale(controlled, "x", 'ETag: "one"')
+    controlled.script = lambda _: not_modified("Cache-Control: max-age=60", 'ETag: W/"one"')
+    assert controlled.outcomes("/", "/") == ["Refresh", "Hit"]
 
 
 def test_clients_own_conditions_go_to_the_upstream(controlled: Cached) -> None:
