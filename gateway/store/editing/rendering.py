@@ -16,7 +16,7 @@ _PLAIN = re.compile(
     r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`=<\x00-\x1f\x7f-\xa0]|[-?:][^\s,\[\]{}:#\x00-\x1f\x7f-\xa0-])[^\x00-\x1f\x7f-\xa0]*"
 )
 _NOT_PLAIN = re.compile(r": |:$| #| $|[\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-_NOT_IN_FLOW = re.compile(r"[,\[\]{}:]")
+_NOT_IN_FLOW = re.compile(r"[,?\[\]{}:]")
 _NOT_IN_LITERAL = re.compile(
     r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|(?:^|\n)[ ]+(?:\n|$)"
 )

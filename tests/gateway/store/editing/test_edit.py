@@ -186,6 +186,8 @@ def test_the_text_says_what_it_should_afterwards(data: st.DataObject) -> None:
         ("a: # nothing\n# rest\n", {"a": ["x"]}, "a: # nothing\n- x\n# rest\n"),
         ("a: {b: 1, c: 2, d: 3}\n", {"a": {"c": 2}}, "a: {c: 2}\n"),
         ("a: [1, 2, 3]\n", {"a": [1, 3, 4]}, "a: [1, 3, 4]\n"),
+        # Between brackets a question mark begins a key, or ends a text, to some readers.
+        ("a: [x]\nb: x\n", {"a": ["?x", "x?y"], "b": "?x"}, 'a: ["?x", "x?y"]\nb: ?x\n'),
         (
             "a:\n  b: 1 # one\n  # two\nc: 3\n",
             {"a": {"b": 1, "d": 4}, "c": 3},
