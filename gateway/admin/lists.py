@@ -22,6 +22,7 @@ from gateway.entities.record import Entity
 from gateway.store.configuration import Configuration
 
 from .paging import PageRequest, page_of, page_request
+from .responses import ApiError, message_response
 
 STRIDE = 1000
 """entities looked at in one go"""
@@ -42,10 +43,12 @@ Tagged: TypeAlias = tuple[str, str, str]
 async def collection_page(
     request: Request, configuration: Configuration, kind: type[Entity], shown: Shown
 ) -> dict[str, Any]:
-    """A page of `/E`, by id. Raises EntityError (7, 9, 11)."""
+    """A page of `/E`, by id. Raises EntityError (7, 9, 11), ApiError (no value to look one up by)."""
     for field in kind.admin_paths.lookups:
-        if field in request.query_params:
-            return looked_up(configuration, kind.type_name, field, request.query_params[field], shown)
+        if values := request.query_params.getlist(field):
+            if len(values) > 1 or not values[0]:
+                raise ApiError(message_response(400, f"{field} must be an unempty string"))
+            return looked_up(configuration, kind.type_name, field, values[0], shown)
     wanted = page_request(request, kind.type_name)
     if wanted.tags is None or len(configuration.of(kind.type_name)) < MANY:
         found = found_in_collection(wanted, configuration, kind.type_name)

@@ -16,6 +16,7 @@ from gateway.entities.expiry import is_expired
 from gateway.entities.fields import UUID
 from gateway.entities.hosts import InvalidHost, format_host, parse_host
 from gateway.entities.record import Entity, shape_of
+from gateway.entities.snis import Sni
 from gateway.entities.targets import DEFAULT_PORT
 from gateway.store.errors import EntityError, entity_not_found, invalid_primary_key, invalid_unique
 from gateway.store.lookups import Lookups
@@ -34,10 +35,10 @@ class NotThere(EntityError):
 class Naming:
     """Names of a type by id and endpoint key."""
 
-    def __init__(self, kind: type[Entity]) -> None:
     put_changes = False
     """PUT changes one that is there, as PATCH does, and makes none."""
 
+    def __init__(self, kind: type[Entity]) -> None:
         self.kind = kind
 
     def by(self, text: str) -> str | None:
@@ -88,20 +89,27 @@ class CertificateNaming(Naming):
     def _look_up(self, entities: Lookups, text: str, parent: Entity | None) -> Entity | None:
         if UUID.fullmatch(text):
             return super()._look_up(entities, text, parent)
-        sni = entities.find_unique("snis", "name", text)
+        sni = _sni(entities, text)
         if sni is None:
             raise NotThere("SNI not found")
-        return entities.get(self.kind.type_name, sni.certificate.id)  # type: ignore[attr-defined]
+        return entities.get(self.kind.type_name, sni.certificate.id)
 
     def replacement(
         self, entities: Lookups, text: str, parent: Entity | None, values: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, Any]]:
         if UUID.fullmatch(text):
             return super().replacement(entities, text, parent, values)
-        sni = entities.find_unique("snis", "name", text)
+        sni = _sni(entities, text)
         # As in Kong, a new certificate does not get the server name by which it was asked for.
-        identifier = str(uuid.uuid4()) if sni is None else sni.certificate.id  # type: ignore[attr-defined]
+        identifier = str(uuid.uuid4()) if sni is None else sni.certificate.id
         return {"id": identifier}, dict(values)
+
+
+def _sni(entities: Lookups, name: str) -> Sni | None:
+    """The SNI of that name. Raises EntityError (10) for what can be no server name."""
+    found = Naming(Sni).find(entities, name)
+    assert found is None or isinstance(found, Sni)
+    return found
 
 
 class GroupNaming(Naming):
@@ -126,6 +134,8 @@ class GroupNaming(Naming):
 class TargetNaming(Naming):
     """The targets of an upstream by their address, which need not be written as it is kept."""
 
+    put_changes = True
+
     def by(self, text: str) -> str | None:
         return None
 
@@ -134,8 +144,6 @@ class TargetNaming(Naming):
             return entities.get(self.kind.type_name, text.lower())
         try:
             target = format_host(parse_host(text), DEFAULT_PORT)
-    put_changes = True
-
         except InvalidHost:
             return None
         if parent is None:

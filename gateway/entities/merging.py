@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.entities import texts
 from gateway.entities.fields import Anything, Errors
-from gateway.entities.record import Entity, Group, Record, shape_of
+from gateway.entities.record import Entity, Group, Record, shape_of, unknown_kind
 from gateway.entities.shorthands import expanded
 
 UPDATING = "when updating, "
@@ -24,8 +24,10 @@ def check_change(entity: Entity, values: Mapping[str, Any]) -> tuple[dict[str, A
     """
     kind = type(entity)
     given = dict(values)
-    shorthand_errors = kind.prepare(given)
     shape = shape_of(kind)
+    chosen = {kind.kind_field: getattr(entity, kind.kind_field)} if kind.kind_field else {}
+    if errors := kind.prepare(given) or unknown_kind(kind, {**chosen, **given}):
+        return {}, errors
     for name, value in given.items():
         field, present = shape.fields.get(name), getattr(entity, name, None)
         if value == [] and isinstance(field, Group | Anything):
@@ -40,7 +42,7 @@ def check_change(entity: Entity, values: Mapping[str, Any]) -> tuple[dict[str, A
                 changes = value if record is None else expanded(record, value)
                 given[name] = _merged(record, present, changes)
     whole, errors = shape.check_change(entity, given)
-    return whole, _as_update({**shorthand_errors, **errors})
+    return whole, _as_update(errors)
 
 
 def _merged(

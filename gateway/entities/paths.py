@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from gateway.entities import texts
-from gateway.entities.patterns import pattern_problem, unsupported_construct
+from gateway.entities.patterns import pattern_problem
 from gateway.entities.value_checks import percent_problem
 
 PERCENT_TRIPLET = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -27,15 +27,6 @@ def route_path_problem(path: str) -> str | None:
         return problem
     normal = normal_path(path)
     return None if normal == path else f"non-normalized path, consider use '{normal}' instead"
-
-
-def regex_path_problem(paths: object) -> str | None:
-    """A regular expression that is valid, but not of the kind whose matching time is bounded."""
-    for path in paths if isinstance(paths, list) else ():
-        if isinstance(path, str) and path.startswith("~") and (construct := unsupported_construct(path[1:])):
-            place = f"regex parse error in '{path[1:]}'"
-            return f"Router Expression failed validation: {place}: {construct} is not supported"
-    return None
 
 
 def normal_path(path: str) -> str:

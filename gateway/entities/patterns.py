@@ -36,6 +36,16 @@ def pattern_problem(pattern: str) -> str | None:
     return None if problem is None else f"invalid regex: '{pattern}' (PCRE returned: {problem})"
 
 
+def unbounded_pattern_problem(pattern: str) -> str | None:
+    """The text of what is wrong with a valid pattern whose matching time is not bounded."""
+    construct = unsupported_construct(pattern)
+    if construct is None:
+        return None
+    return (
+        f"Router Expression failed validation: regex parse error in '{pattern}': {construct} is not supported"
+    )
+
+
 def unsupported_construct(pattern: str) -> str | None:
     """The first construct of a valid pattern that Kong's router does not have, or None.
 

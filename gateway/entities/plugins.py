@@ -15,6 +15,7 @@ from gateway.entities.record import (
     Entity,
     Record,
     RecordCheck,
+    Shape,
     Surroundings,
     UpdatedAt,
     shape_of,
@@ -29,16 +30,13 @@ from gateway.plugins import HTTP_PROTOCOLS, PluginDefinition, find_plugin
 
 
 class PluginCheck:
-    """The plugin is available here, may be used where it is put, and its configuration fits it."""
+    """The plugin may be used where it is put, and its configuration fits it."""
 
     def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
         name = values.get("name")
-        if "name" in errors or not isinstance(name, str):
-            return
-        definition = find_plugin(name)
+        definition = find_plugin(name) if isinstance(name, str) else None
         if definition is None:
-            errors["name"] = texts.plugin_not_enabled(name)
-            return
+            return  # what is wrong with the name is known already
         for scope in ("route", "service", "consumer"):
             if scope not in definition.scopes and values.get(scope) is not None:
                 errors[scope] = texts.MUST_BE_NULL
@@ -73,8 +71,14 @@ def _check_config(
     elif not whole and (problem := definition.config(**clean).problem()):
         errors["config"] = problem
     # A field that is wrong counts as given, but nothing more is said about it.
-    wrong = {name: config[name] for name in problems if name in config}
+    wrong = {name: _given(shape, name, config[name]) for name in problems if name in config}
     _run_checks(definition, values, {**shape.defaults, **clean, **wrong}, problems, errors)
+
+
+def _given(shape: Shape, name: str, value: Any) -> Any:
+    """A value that is wrong; in a record, what is not given has its default."""
+    group = shape.groups.get(name)
+    return {**shape_of(group).defaults, **value} if group and isinstance(value, dict) else value
 
 
 def _run_checks(
@@ -110,12 +114,13 @@ def _run_checks(
 
 
 def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a record and of the records in it, under names such as `config.redis.host`."""
+    """The values of a record and of the records in it, or what is wrong with them, under names such as
+    `config.redis.host`."""
     named: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Record):
             named.update(_dotted(f"{prefix}.{name}", msgspec.structs.asdict(value)))
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and not any(isinstance(key, int) for key in value):  # not an array's
             named.update(_dotted(f"{prefix}.{name}", value))
         else:
             named[f"{prefix}.{name}"] = value
@@ -133,6 +138,7 @@ class Plugin(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "plugin"
     endpoint_key: ClassVar[str | None] = "instance_name"
     cache_key: ClassVar[tuple[str, ...]] = ("name", "route", "service", "consumer")
+    kind_field: ClassVar[str] = "name"
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (PluginCheck(),)
 
     created_at: CreatedAt
@@ -165,6 +171,11 @@ class Plugin(Entity, frozen=True, kw_only=True):
         if definition is not None and values.get("protocols") is None:
             values["protocols"] = list(definition.protocols)
         return {}
+
+    @classmethod
+    def kind_problem(cls, value: Any) -> str | None:
+        unknown = isinstance(value, str) and find_plugin(value) is None
+        return texts.plugin_not_enabled(value) if unknown else None
 
     @classmethod
     def check_related(cls, values: Mapping[str, Any], others: Surroundings) -> dict[Any, Errors]:

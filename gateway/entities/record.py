@@ -103,6 +103,9 @@ class Entity(Record, frozen=True, kw_only=True):
     hashed: ClassVar[tuple[str, ...]] = ()
     """The fields that, when they are written, have secrets hashed (see `hash_secrets`)."""
     admin_paths: ClassVar[AdminPaths] = AdminPaths()
+    kind_field: ClassVar[str] = ""
+    """The field that chooses rules for the others: the name of a plugin. While there are none for its value,
+    nothing else is looked at, as in Kong."""
 
     id: Identifier
     tags: Tags = None
@@ -110,8 +113,14 @@ class Entity(Record, frozen=True, kw_only=True):
     @classmethod
     def prepare(cls, values: dict[str, Any]) -> dict[Any, Errors]:
         """Resolve shorthands in `values` (in place) before its fields are checked; errors of the
-        shorthands."""
+        shorthands, beside which nothing else is looked at, as in Kong."""
         return {}
+
+    @classmethod
+    def kind_problem(cls, value: Any) -> str | None:
+        """What is wrong with a value of `kind_field` for which there are no rules; None for what is no value
+        of that field at all, which its own check tells."""
+        return None
 
     @classmethod
     def record_of(cls, field: str, values: Mapping[str, Any]) -> type[Record] | None:
@@ -298,9 +307,22 @@ class Group(Field):
 def check_entity(kind: type[Entity], values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Any, Errors]]:
     """Validate the values of an entity, its shorthands included: (clean values, all errors)."""
     prepared = dict(values)
-    shorthand_errors = kind.prepare(prepared)
-    clean, errors = shape_of(kind).check(prepared)
-    return clean, {**shorthand_errors, **errors}
+    if errors := kind.prepare(prepared) or unknown_kind(kind, prepared):
+        return {}, errors
+    return shape_of(kind).check(prepared)
+
+
+def unknown_kind(kind: type[Entity], values: Mapping[str, Any]) -> dict[Any, Errors]:
+    """The error of the field that chooses rules for the others, when there are none for its value; `values`
+    are not checked yet."""
+    name = kind.kind_field
+    if not name:
+        return {}
+    value = values.get(name)
+    if value is None:
+        return {} if name in shape_of(kind).defaults else {name: texts.REQUIRED}
+    problem = kind.kind_problem(value)
+    return {} if problem is None else {name: problem}
 
 
 def random_key() -> str:

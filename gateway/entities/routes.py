@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from gateway.entities import texts
 from gateway.entities.fields import Array, Boolean, Errors, Field, Foreign, Integer, Map, Reference, Set, Text
-from gateway.entities.paths import regex_path_problem, route_path_problem
-from gateway.entities.patterns import pattern_problem
+from gateway.entities.paths import route_path_problem
+from gateway.entities.patterns import pattern_problem, unbounded_pattern_problem
 from gateway.entities.record import CreatedAt, Entity, Group, Record, RecordCheck, UpdatedAt
 from gateway.entities.record_checks import AtLeastOneOf, add_entity_error, is_set
 from gateway.entities.services import PROTOCOLS
@@ -51,9 +53,7 @@ class SubschemaCheck:
             return
         kind = next((protocol for protocol in protocols if protocol in PROTOCOLS), None)
         if kind is None:
-            # The first protocol chooses the rules of the whole record; without it there are none.
-            errors["protocols"] = texts.unknown_type(str(protocols[0]) if protocols else "nil")
-            return
+            return  # what is wrong with the protocols is known already
         _check_server_names(protocols, values, errors)
         if kind in ("http", "https"):
             _forbid(("sources", "destinations"), "'http' or 'https'", values, errors)
@@ -78,8 +78,19 @@ class SubschemaCheck:
                 add_entity_error(
                     errors, f"must set one of {fields} when 'protocols' is 'tcp', 'tls' or 'udp'"
                 )
-        if "paths" not in errors and (problem := regex_path_problem(values.get("paths"))):
+        problems = filter(None, map(unbounded_pattern_problem, _patterns(values, errors)))
+        if problem := next(problems, None):
             add_entity_error(errors, problem)
+
+
+def _patterns(values: Mapping[str, Any], errors: Mapping[Any, Errors]) -> Iterator[str]:
+    """The regular expressions of a route, of those fields in which nothing is wrong."""
+    if "paths" not in errors:
+        yield from (path[1:] for path in values.get("paths") or () if path.startswith("~"))
+    for name in ("headers", "query_params"):
+        if name not in errors:
+            alternatives = chain.from_iterable((values.get(name) or {}).values())
+            yield from (text[2:] for text in alternatives if text.startswith("~*"))
 
 
 def _check_server_names(protocols: list[Any], values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
@@ -128,6 +139,7 @@ class Route(Entity, frozen=True, kw_only=True):
     type_name: ClassVar[str] = "routes"
     singular: ClassVar[str] = "route"
     endpoint_key: ClassVar[str | None] = "name"
+    kind_field: ClassVar[str] = "protocols"
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (SubschemaCheck(),)
 
     created_at: CreatedAt
@@ -219,6 +231,18 @@ class Route(Entity, frozen=True, kw_only=True):
     service: Annotated[
         Reference | None, Foreign("The service that requests are sent to.", reference="services")
     ] = None
+
+    @classmethod
+    def kind_problem(cls, value: Any) -> str | None:
+        if not isinstance(value, str | list) and value != {}:
+            return None
+        protocols = [value] if isinstance(value, str) else list(value)
+        if any(protocol in PROTOCOLS for protocol in protocols):
+            return None
+        first = protocols[0] if protocols else None
+        if first is None:
+            return texts.unknown_type("nil")
+        return texts.unknown_type(first if isinstance(first, str) else json.dumps(first))
 
     @classmethod
     def prepare(cls, values: dict[str, Any]) -> dict[Any, Errors]:

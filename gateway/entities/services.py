@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlsplit
 
 from gateway.entities import texts
 from gateway.entities.fields import Array, Boolean, Errors, Field, Foreign, Integer, Reference, Text
@@ -14,6 +14,12 @@ from gateway.entities.value_checks import host_problem, name_problem, path_probl
 
 PROTOCOLS = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
 LONGEST_TIMEOUT = 2**31 - 2
+LONGEST_NUMBER = 15
+"""digits of a port up to which it is told to be too large; a longer one is no number"""
+
+# The parts of a URL (RFC 3986 appendix B): scheme, authority, path; query and fragment mean nothing here.
+URL = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9+.\-]*):)?(?://([^/?#]*))?([^?#]*)")
+PORT = re.compile(r":([^:\]]*)\Z")
 TLS = ("https", "tls")
 
 
@@ -98,15 +104,12 @@ class Service(Entity, frozen=True, kw_only=True):
 
     @classmethod
     def prepare(cls, values: dict[str, Any]) -> dict[Any, Errors]:
-        if "url" not in values:
-            return {}
-        url = values.pop("url")
+        url = values.pop("url", None)
         if url is None:
             return {}
-        if not isinstance(url, str):
-            # Only the url is at fault: do not report the fields that it would have given as missing, too.
-            values.setdefault("host", "unknown")
-            return {"url": texts.EXPECTED_STRING}
+        _, problem = cls.shorthands["url"].check(url)
+        if problem is not None:
+            return {"url": problem}
         values.update(fields_of_url(url))
         # In an update, a URL without a host does not leave the host as it was.
         values.setdefault("host", None)
@@ -114,33 +117,34 @@ class Service(Entity, frozen=True, kw_only=True):
 
 
 def fields_of_url(url: str) -> dict[str, Any]:
-    """The fields that the write-only shorthand `url` stands for: protocol, host, port and path, all of them.
+    """The fields that the write-only shorthand `url` stands for: protocol, host, port and path, all of them;
+    not yet checked. No exception: what is no URL gives fields with something wrong.
 
-    As in Kong, a URL without a scheme has no host either; a missing port is 443 for https and 80 otherwise.
+    As in Kong, a URL without `//` has no host; a missing port is 443 for https and 80 otherwise.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = _host_and_port_as_written(url)
-        parts = urlsplit(url.split("[", 1)[0])
-    scheme = parts.scheme if "://" in url else ""
-    if not scheme:
+    parts = URL.match(url)
+    assert parts is not None, "every part of the expression may be empty"
+    scheme, authority, path = parts.groups()
+    host, port = _host_and_port(authority or "")
+    if scheme is None:
         scheme = "https" if port == 443 else "http"
+    scheme = scheme.lower()
     fields: dict[str, Any] = {
         "protocol": scheme,
         "port": port if port is not None else 443 if scheme == "https" else 80,
-        "path": (parts.path if "://" in url or url.startswith("//") else url) or None,
+        "path": path or None,
     }
     if host:
-        # `hostname` is lower-cased; Kong keeps the case as written.
-        written = parts.netloc.rpartition("@")[2]
-        fields["host"] = written[: len(host)] if written[: len(host)].lower() == host else host
+        fields["host"] = host
     return fields
 
 
-def _host_and_port_as_written(url: str) -> tuple[str | None, int | None]:
-    """Host and port of a URL whose port is out of range (the field's own check reports that) or no number."""
-    authority = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-    host, _, port = authority.rpartition(":")
-    return (host.lower(), int(port)) if host and port.isdecimal() and len(port) < 10 else (authority, None)
+def _host_and_port(authority: str) -> tuple[str, int | str | None]:
+    """Host and port as they are written; a port that is no number is left to the check of the field."""
+    host = authority.partition("@")[2] if "@" in authority else authority
+    port: int | str | None = None
+    if found := PORT.search(host):
+        host, port = host[: found.start()], found[1]
+        if port.isascii() and port.isdigit() and len(port) <= LONGEST_NUMBER:
+            port = int(port)
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host, port

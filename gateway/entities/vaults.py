@@ -32,15 +32,12 @@ BUILT_IN: dict[str, type[Record]] = {"env": EnvironmentVault}
 """The kinds of vault there are, and how each is configured."""
 
 
-class KnownVault:
-    """The vault exists here, and its configuration fits it."""
+class FittingConfiguration:
+    """The configuration is one of this kind of vault."""
 
     def run(self, values: Mapping[str, Any], errors: dict[Any, Errors]) -> None:
         name = values.get("name")
         if "name" in errors or not isinstance(name, str):
-            return
-        if name not in BUILT_IN:
-            errors["name"] = f"vault '{name}' is not installed"
             return
         config = values.get("config")
         if config is not None and "config" not in errors:
@@ -56,7 +53,8 @@ class Vault(Entity, frozen=True, kw_only=True):
     singular: ClassVar[str] = "vault"
     endpoint_key: ClassVar[str | None] = "prefix"
     cache_key: ClassVar[tuple[str, ...]] = ("prefix",)
-    record_checks: ClassVar[tuple[RecordCheck, ...]] = (KnownVault(),)
+    kind_field: ClassVar[str] = "name"
+    record_checks: ClassVar[tuple[RecordCheck, ...]] = (FittingConfiguration(),)
 
     created_at: CreatedAt
     updated_at: UpdatedAt
@@ -75,6 +73,11 @@ class Vault(Entity, frozen=True, kw_only=True):
     config: Annotated[dict[str, Any], Anything("How the vault is reached.", required=True)] = msgspec.field(
         default_factory=dict
     )
+
+    @classmethod
+    def kind_problem(cls, value: Any) -> str | None:
+        unknown = isinstance(value, str) and value not in BUILT_IN
+        return f"vault '{value}' is not installed" if unknown else None
 
     @classmethod
     def transform(cls, values: dict[str, Any]) -> None:

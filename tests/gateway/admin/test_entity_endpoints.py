@@ -75,6 +75,8 @@ def test_put_makes_what_is_missing(tmp_path: Path) -> None:
         ("DELETE", "/services/none/routes/none", 404, None),
         ("GET", "/routes/none/service", 404, None),
         ("GET", "/certificates/none.example", 404, None),
+        ("GET", "/certificates/no%20name", 400, 10),
+        ("PUT", "/certificates/no%20name", 400, 10),
         ("GET", "/consumers/none/acls/group", 404, None),
     ],
 )
@@ -219,6 +221,10 @@ def test_credentials_have_kongs_paths(tmp_path: Path) -> None:
         listed = (await api.json("GET", "/consumers?custom_id=b%201")).json()
         assert (len(listed["data"]), listed["next"]) == (1, None)
         assert (await api.json("GET", "/consumers?custom_id=none")).json() == {"data": [], "next": None}
+        for query in ("custom_id=", "custom_id", "custom_id=b%201&custom_id=b%201"):
+            refused = await api.json("GET", f"/consumers?{query}")
+            message = {"message": "custom_id must be an unempty string"}
+            assert (refused.status, refused.json()) == (400, message)
         for gone in ("/keyauth_credentials", "/key_sets", "/consumers/bob/keyauth_credentials"):
             assert (await api.json("GET", gone)).status == 404
 

@@ -48,6 +48,8 @@ def route(**values: Any) -> dict[str, Any]:
     return {"paths": ["/a"], **values}
 
 
+PROTOCOLS_TEXT = "expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp"
+
 SERVICES = [
     ({}, {"host": REQUIRED}),
     ({"host": None}, {"host": REQUIRED}),
@@ -116,12 +118,16 @@ SERVICES = [
     (service(created_at=-1), {"created_at": "expected a valid timestamp"}),
     (service(foo=1, bar=2), {"foo": "unknown field", "bar": "unknown field"}),
     ({"url": "a.b"}, {"path": "should start with: /", "host": REQUIRED}),
-    (
-        {"url": "ftp://a.b"},
-        {"protocol": "expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp"},
-    ),
+    ({"url": "ftp://a.b"}, {"protocol": PROTOCOLS_TEXT}),
     ({"url": "http://"}, {"host": REQUIRED}),
     ({"url": 5}, {"url": "expected a string"}),
+    # Beside a shorthand that is wrong nothing else is looked at.
+    ({"url": "", "retries": -1, "foo": 1}, {"url": "length must be at least 1"}),
+    ({"url": "http:/h"}, {"host": REQUIRED}),
+    ({"url": "h:80"}, {"protocol": PROTOCOLS_TEXT, "host": REQUIRED, "path": "should start with: /"}),
+    ({"url": "http://a.b:x/"}, {"port": "expected an integer"}),
+    ({"url": "http://a.b:/"}, {"port": "expected an integer"}),
+    ({"url": "http://a@b@c/"}, {"host": "invalid value: b@c"}),
     ({"url": "http://a.b:99999"}, {"port": "value should be between 0 and 65535"}),
     ({"url": "http://[::1"}, {"host": "invalid value: [:"}),
 ]
@@ -175,6 +181,11 @@ ROUTES = [
     ({"query_params": {"x": "z"}}, {"query_params": "expected an array"}),
     (route(protocols=[]), {"protocols": "unknown type: nil"}),
     (route(protocols=["ws"]), {"protocols": "unknown type: ws"}),
+    # Without rules for the protocols nothing else is looked at.
+    ({"protocols": {}, "paths": ["x"], "foo": 1}, {"protocols": "unknown type: nil"}),
+    ({"protocols": "ws", "paths": ["x"]}, {"protocols": "unknown type: ws"}),
+    ({"protocols": [True], "paths": ["x"]}, {"protocols": "unknown type: true"}),
+    (route(protocols="http"), {"protocols": "expected a set"}),
     (
         route(protocols=["http", "tcp"]),
         {"protocols": "these sets are mutually exclusive: ('http', 'https'), ('tcp', 'tls', 'udp')"},
@@ -281,6 +292,14 @@ UPSTREAMS = [
         {"name": "u", "hash_on": "cookie", "hash_on_cookie": "c", "hash_fallback": "ip"},
         {"hash_fallback": "expected one of: none", "@entity": [HASH_ON]},
     ),
+    (
+        {"name": "u", "hash_on": "cookie", "hash_on_cookie": "c", "hash_fallback": "query_arg"},
+        {
+            "hash_fallback": "expected one of: none",
+            "hash_fallback_query_arg": REQUIRED,
+            "@entity": [HASH_ON, HASH_FALLBACK],
+        },
+    ),
     ({"name": "u", "hash_on": "header"}, {"hash_on_header": REQUIRED, "@entity": [HASH_ON]}),
     ({"name": "u", "hash_on": "query_arg"}, {"hash_on_query_arg": REQUIRED, "@entity": [HASH_ON]}),
     ({"name": "u", "hash_on": "uri_capture"}, {"hash_on_uri_capture": REQUIRED, "@entity": [HASH_ON]}),
@@ -292,14 +311,6 @@ UPSTREAMS = [
         {
             "name": "u",
             "hash_on": "header",
-    (
-        {"name": "u", "hash_on": "cookie", "hash_on_cookie": "c", "hash_fallback": "query_arg"},
-        {
-            "hash_fallback": "expected one of: none",
-            "hash_fallback_query_arg": REQUIRED,
-            "@entity": [HASH_ON, HASH_FALLBACK],
-        },
-    ),
             "hash_on_header": "x",
             "hash_fallback": "header",
             "hash_fallback_header": "x",
@@ -384,6 +395,12 @@ OTHERS = [
         },
     ),
     ("plugins", {}, {"name": REQUIRED}),
+    ("plugins", {"name": None, "foo": 1}, {"name": REQUIRED}),
+    (
+        "plugins",
+        {"name": "", "foo": 1, "enabled": "x"},
+        {"name": "plugin '' not enabled; add it to the 'plugins' configuration property"},
+    ),
     (
         "plugins",
         {"name": "nope"},
@@ -418,7 +435,8 @@ OTHERS = [
     ),
     ("vaults", {"prefix": "env", "name": "env"}, {"prefix": "must not be one of: env"}),
     ("vaults", {"prefix": "A", "name": "env"}, {"prefix": "invalid value: A"}),
-    ("vaults", {"prefix": "a-b", "name": "hcv"}, {"name": "vault 'hcv' is not installed"}),
+    ("vaults", {}, {"name": REQUIRED}),
+    ("vaults", {"prefix": "A", "name": "hcv", "x": 1}, {"name": "vault 'hcv' is not installed"}),
     ("vaults", {"prefix": "a-b", "name": "env", "config": {"x": 1}}, {"config": {"x": "unknown field"}}),
     ("key_sets", {"name": ""}, {"name": "length must be at least 1"}),
     (
@@ -502,6 +520,7 @@ ACCEPTED = [
     ("services", {"host": "::1"}),
     ("services", {"host": "under_score.example."}),
     ("services", {"url": "grpc://a.b"}),
+    ("services", {"url": "HTTP://user:secret@[::1]:81/a;b?c#d"}),
     ("routes", {"paths": ["/a b"]}),
     ("routes", {"paths": ["/a", "/a", "/a.*", "~/(?<n>x)$"]}),
     ("routes", {"hosts": ["a.com:80", "*.a.com", "a.*", "*.e.com:81", "1.2.3.4"]}),
@@ -530,8 +549,9 @@ def test_patterns_that_do_not_compile_are_refused(pattern: str) -> None:
 
 @pytest.mark.parametrize("path", ["~/a(?=b)", "~/a(?!b)", r"~/(a)\1", "~/(?>a)", r"~/(?<n>a)\k<n>"])
 def test_patterns_that_kongs_router_does_not_have_are_refused(path: str) -> None:
-    (text,) = errors_of("routes", {"paths": ["/ok", path]})["@entity"]
-    assert text.startswith("Router Expression failed validation: ")
+    for condition in ({"paths": ["/ok", path]}, {"headers": {"a": ["b"], "x": ["~~", f"~*{path[1:]}"]}}):
+        (text,) = errors_of("routes", condition)["@entity"]
+        assert text.startswith(f"Router Expression failed validation: regex parse error in '{path[1:]}'")
 
 
 @pytest.mark.parametrize("path", [r"~/[(?=x)]", r"~/\(\?=x", r"~/a\\1", r"~/(?:a)(?i)b", r"~/\d{1,3}"])
