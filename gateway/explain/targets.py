@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway.entities.services import Service
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
+from gateway.snapshot.balancing import ALGORITHMS, INPUTS
 from gateway.snapshot.peers import service_peer_key, upstream_names
 from gateway.snapshot.slots import upstream_group
 from gateway.snapshot.target_health import is_checked, serves
 from gateway.snapshot.upstream_health import AVAILABLE, UpstreamHealth
 from gateway.store import Configuration
-from native.snapshot import PeerSetState, find_peer_set
+from native.rendezvous import slot_table
+from native.snapshot import BalancingAlgorithm, HashInput, PeerSetState, find_peer_set
 
 if TYPE_CHECKING:
     from gateway.snapshot import Resolution
@@ -38,6 +40,18 @@ ANSWERS = {
     PeerSetState.PEERS_NO_TARGETS: NO_PEER,
 }
 """What the gateway answers where there is nobody to send a request to."""
+
+
+ALGORITHM_NAMES = {algorithm: name for name, algorithm in ALGORITHMS.items()}
+INPUT_NAMES = {kind: name for name, kind in INPUTS.items()}
+SHARES_OF = {
+    BalancingAlgorithm.BALANCE_ROUND_ROBIN: "requests",
+    BalancingAlgorithm.BALANCE_LEAST_CONNECTIONS: None,
+    BalancingAlgorithm.BALANCE_LATENCY: None,
+    BalancingAlgorithm.BALANCE_CONSISTENT_HASHING: "hash values",
+    BalancingAlgorithm.BALANCE_STICKY: "new clients",
+}
+NO_CHOICE: dict[str, Any] = {"algorithm": None, "hash_on": [], "share_of": None}
 
 
 class Targets:
@@ -65,7 +79,14 @@ class Targets:
         if is_upstream:
             shown["left_out"] = self._left_out(service.host)
         if found is None:
-            return {**shown, "state": "not published yet", "peers": [], "picked": None}, NAME_FAILED
+            return {
+                **shown,
+                **NO_CHOICE,
+                "state": "not published yet",
+                "peers": [],
+                "picked": None,
+            }, NAME_FAILED
+        shown |= choice_of(found)
         peers = shown_peers(self._available(service.host, found) if is_upstream else found)
         state = PeerSetState(found["state"])
         if state == PeerSetState.PEERS_READY and not peers:
@@ -98,10 +119,12 @@ class Targets:
         if not serves(upstream, sum(weights[number] for number in healthy), sum(weights)):
             healthy = set()
         kept = sorted(healthy)
+        peers = [found["peers"][number] for number in kept]
         return {
             **found,
-            "peers": [found["peers"][number] for number in kept],
+            "peers": peers,
             "wheel": [kept.index(number) for number in found["wheel"] if number in healthy],
+            "hash_table": hash_table(peers, len(found["hash_table"])),
         }
 
     def _left_out(self, name: str) -> list[dict[str, Any]]:
@@ -128,18 +151,51 @@ class Targets:
         return found
 
 
+def choice_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """How one of the peers of a set is chosen. `share_of`: of what each has a share; None where that depends
+    on what is under way."""
+    algorithm = BalancingAlgorithm(found["algorithm"])
+    inputs = ((found["hash_on"], found["hash_name"]), (found["hash_fallback"], found["hash_fallback_name"]))
+    return {
+        "algorithm": ALGORITHM_NAMES[algorithm],
+        "hash_on": [
+            f"{INPUT_NAMES[HashInput(kind)]} {name}".rstrip()
+            for kind, name in inputs
+            if kind != HashInput.HASH_NONE
+        ],
+        "share_of": SHARES_OF[algorithm],
+    }
+
+
 def shown_peers(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The peers of a set with the share of requests that each of them gets."""
-    turns = Counter(found["wheel"])
+    """The peers of a set with the share that each of them gets; None where there is no telling."""
+    algorithm = BalancingAlgorithm(found["algorithm"])
+    hashes = algorithm == BalancingAlgorithm.BALANCE_CONSISTENT_HASHING
+    places = found["hash_table" if hashes else "wheel"]
+    turns = Counter(places)
+
+    def share(number: int) -> float | None:
+        if SHARES_OF[algorithm] is None and len(found["peers"]) > 1:
+            return None
+        return round(turns[number] / len(places), 4) if places else 0.0
+
     return [
         {
             "address": address_text(str(ip_address(peer["address"])), peer["port"]),
             "target": peer["name"],
             "weight": peer["weight"],
-            "share": round(turns[number] / len(found["wheel"]), 4) if found["wheel"] else 0.0,
+            "share": share(number),
         }
         for number, peer in enumerate(found["peers"])
     ]
+
+
+def hash_table(peers: Sequence[Mapping[str, Any]], slots: int) -> list[int]:
+    """Who of some peers has which slot, when there are no others."""
+    if not peers or not slots:
+        return []
+    table = slot_table([(peer["identity"], peer["weight"]) for peer in peers], slots)
+    return list(memoryview(table).cast("H"))
 
 
 def address_text(ip: str, port: int) -> str:

@@ -9,6 +9,14 @@ LABEL = 12
 """columns of the words at the beginning of lines"""
 SHOWN_CONSUMERS = 5
 """configurations for one consumer each that are listed"""
+CHOICES = {
+    "round-robin": "",
+    "least-connections": "; the fewest requests under way by weight",
+    "latency": "; the one that is likely to answer first",
+    "consistent-hashing": "; by a hash",
+    "sticky-sessions": "; by the client's cookie",
+}
+"""how a peer is chosen"""
 NAMES = {"headers": "header", "query_params": "query parameter"}
 
 
@@ -102,14 +110,22 @@ def plugin_lines(plugins: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def target_lines(target: Mapping[str, Any]) -> list[str]:
     """Where the request goes."""
-    lines = [f"{target['kind']} {target['name']}: {target['state']}"]
-    lines += [
-        f"  {peer['address']} ({peer['target']}), weight {peer['weight']}, {peer['share']:.0%} of requests"
-        for peer in target["peers"]
-    ]
+    lines = [f"{target['kind']} {target['name']}: {target['state']}{choice_words(target)}"]
+    for peer in target["peers"]:
+        line = f"  {peer['address']} ({peer['target']}), weight {peer['weight']}"
+        of = target["share_of"]
+        lines.append(line if of is None or peer["share"] is None else f"{line}, {peer['share']:.0%} of {of}")
     for one in target.get("left_out", ()):
         lines.append(f"  not {one['address'] or one['target']}: {one['reason']}")
     return lines
+
+
+def choice_words(target: Mapping[str, Any]) -> str:
+    """How one of several peers is chosen, unless they take turns."""
+    if len(target["peers"]) < 2:
+        return ""
+    inputs = ", else ".join(target["hash_on"])
+    return CHOICES[target["algorithm"]] + (f" of {inputs}" if inputs else "")
 
 
 def other_line(route: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.explain import parse_request
+from gateway.explain.text import lines_of
 from tests.support.client import Client, Response
 from tests.support.conformance import MATERIAL
 from tests.support.gateway import Gateway
@@ -26,6 +27,16 @@ ROUTE_FIELDS = (
 )
 NOT_HTTP = {"tcp", "tls", "udp", "tls_passthrough"}
 Headers = tuple[tuple[str, str], ...]
+
+
+CHOSEN: dict[str, dict[str, Any]] = {
+    "least": {"algorithm": "least-connections"},
+    "fastest": {"algorithm": "latency"},
+    "hashed": {"hash_on": "header", "hash_on_header": "X-User", "hash_fallback": "ip"},
+    "unhashed": {"algorithm": "consistent-hashing"},
+    "sticky": {"algorithm": "sticky-sessions", "sticky_sessions_cookie": "who"},
+}
+"""upstreams with two targets of weights 30 and 10"""
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +267,10 @@ def configured(gateway: Gateway, upstream: Upstream) -> dict[str, Any]:
                 "host": "balanced",
                 "routes": [{"name": "balanced", "paths": ["/balanced"]}],
             },
+            *(
+                {"name": name, "host": name, "routes": [{"name": name, "paths": [f"/{name}"]}]}
+                for name in CHOSEN
+            ),
         ],
         "routes": [{"name": "serviceless", "paths": ["/none"]}],
         "upstreams": [
@@ -268,6 +283,17 @@ def configured(gateway: Gateway, upstream: Upstream) -> dict[str, Any]:
                     {"target": "127.0.0.1:9", "weight": 0},
                 ],
             },
+            *(
+                {
+                    "name": name,
+                    "targets": [
+                        {"target": "10.0.0.1:1", "weight": 30},
+                        {"target": "10.0.0.2:1", "weight": 10},
+                    ],
+                    **how,
+                }
+                for name, how in CHOSEN.items()
+            ),
         ],
         "consumers": [
             {
@@ -378,6 +404,34 @@ def test_targets_with_their_shares(gateway: Gateway, upstream: Upstream) -> None
     assert found["left_out"] == [{"target": "127.0.0.1:9", "address": None, "reason": "its weight is 0"}]
     found = compare(gateway, "GET", "/users", (("apikey", "eves-key"),), consumer="eve")
     assert found["target"]["picked"] == f"127.0.0.1:{upstream.port}"
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("name", "algorithm", "words", "of"),
+    [
+        ("least", "least-connections", "; the fewest requests under way by weight", None),
+        ("fastest", "latency", "; the one that is likely to answer first", None),
+        ("hashed", "consistent-hashing", "; by a hash of header X-User, else ip", "hash values"),
+        ("unhashed", "round-robin", "", "requests"),
+        ("sticky", "sticky-sessions", "; by the client's cookie", "new clients"),
+    ],
+)
+def test_how_a_target_is_chosen(
+    gateway: Gateway, name: str, algorithm: str, words: str, of: str | None
+) -> None:
+    found = explain(gateway, "GET", f"/{name}", others=0)
+    target = found["target"]
+    assert (target["algorithm"], target["share_of"]) == (algorithm, of)
+    first, *peers = [line for line in lines_of(found) if "upstream" in line or "10.0.0." in line][-3:]
+    assert first.endswith(f"upstream {name}: ready{words}")
+    shares = [peer["share"] for peer in target["peers"]]
+    if of is None:
+        assert shares == [None, None]
+        assert not any("%" in peer for peer in peers)
+    else:
+        assert shares == pytest.approx([0.75, 0.25], abs=0.02)
+        assert all(peer.endswith(f"% of {of}") for peer in peers)
 
 
 # --- the questions ------------------------------------------------------------------------------------
