@@ -86,7 +86,7 @@ async def shown(plane: ControlPlane, key: str, plugin_id: str | None = None) -> 
         200,
         {
             "status": found["status"],
-            "headers": headers_of(fields),
+            "headers": {**headers_of(fields), "X-Cache-Key": key},
             "body": found["body"].decode("utf-8", "replace"),
             "body_len": len(found["body"]),
             "timestamp": found["stored_ms"] // 1000,

@@ -48,7 +48,7 @@ def test_a_response_is_shown_and_purged(gateway: Gateway, base: str) -> None:
     assert body.startswith("/one?tags=a ")
     assert found == {
         "status": 200,
-        "headers": {"Content-Type": "text/plain", "Surrogate-Key": "a"},
+        "headers": {"Content-Type": "text/plain", "Surrogate-Key": "a", "X-Cache-Key": key},
         "body": body,
         "body_len": len(body),
         "ttl": 300,
