@@ -18,13 +18,13 @@ from native.cache_store cimport (
     cache_unpin,
 )
 from native.cached_answers cimport age_of, answer_with, outlives_error
+from native.clock cimport wall_clock_ms
 from native.connection cimport EXCHANGE_BACKGROUND, EXCHANGE_RECORDS, EXCHANGE_STORED, WorkerBlock
 from native.crypto cimport hex_text
 from native.fields cimport Head, find_field, set_own_field, text_of
 from native.flights cimport flight_end
 from native.plan cimport STEP_CONTINUE, STEP_RESPOND, exchange_memory, respond_error, response_head
 from native.refreshing cimport confirm_entry
-from native.steps.authentication cimport wall_clock_ms
 from native.stored_response cimport store_fields
 from native.storing cimport may_be_stored, received_head
 from native.text cimport NUMBER_TEXT, format_number

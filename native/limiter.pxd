@@ -91,8 +91,6 @@ cdef LimiterTable limiter_table(ControlWords* control) noexcept nogil
 
 # Bring `moment` to a time; costs next to nothing within the same second.
 cdef void set_moment(Moment* moment, int64_t seconds, uint64_t nanoseconds) noexcept nogil
-# The time of the real-time clock, ns since the epoch.
-cdef uint64_t clock_nanoseconds() noexcept nogil
 cdef uint32_t period_length(uint32_t period) noexcept nogil      # seconds; a month has 30 days, a year 365
 
 # A limit from what is configured: of its period (LimitPeriod), `amount` > 0, and for a token bucket how many it holds.

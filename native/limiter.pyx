@@ -30,7 +30,6 @@ from native.shm cimport SharedState, shared_control
 cdef extern from *:
     """
     #include <stdint.h>
-    #include <time.h>
 
     #define LIMITER_LOAD(word) __atomic_load_n((word), __ATOMIC_ACQUIRE)
     #define LIMITER_COUNT(word) __atomic_fetch_add((word), 1, __ATOMIC_RELAXED)
@@ -56,18 +55,11 @@ cdef extern from *:
         return swapped;
     #endif
     }
-    static inline uint64_t limiter_clock(void)
-    {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
-    }
     """
     uint64_t LIMITER_LOAD(const uint64_t* word) noexcept nogil
     void LIMITER_COUNT(uint64_t* word) noexcept nogil
     void LIMITER_PREFETCH(const void* place) noexcept nogil
     bint limiter_swap(Place* place, uint64_t* tag, uint64_t* word, uint64_t new_tag, uint64_t new_word) noexcept nogil
-    uint64_t limiter_clock() noexcept nogil
 
 cdef enum:
     KIND_BITS = 5                    # of a tag: algorithm and period
@@ -101,10 +93,6 @@ cdef LimiterTable limiter_table(ControlWords* control) noexcept nogil:
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
-cdef uint64_t clock_nanoseconds() noexcept nogil:
-    return limiter_clock()
-
-
 cdef uint32_t period_length(uint32_t period) noexcept nogil:
     return LENGTHS[period]
 

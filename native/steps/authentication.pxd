@@ -14,7 +14,7 @@ Fields of these names that clients send are dropped before any plugin runs (HEAD
 headers.pxd): what is found under them was written here.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from native.connection cimport EXCHANGE_AUTHENTICATED, Exchange
 from native.fields cimport Text
@@ -54,5 +54,3 @@ cdef void hide_from_logs(Exchange* exchange, Text name) noexcept nogil
 
 # Whether two secrets are equal, in a time that depends on their lengths alone.
 cdef bint equal_secrets(Text one, Text other) noexcept nogil
-# The wall clock, milliseconds since the epoch.
-cdef int64_t wall_clock_ms() noexcept nogil

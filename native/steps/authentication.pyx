@@ -7,9 +7,10 @@ hash of a guess shares these bits with that of some key, and a guess that does h
 neighbouring guesses have unrelated hashes, so there is no prefix to extend. What is left is guessing whole keys.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from native.body_fields cimport form_values
+from native.clock cimport wall_clock_ms
 from native.connection cimport EXCHANGE_ANONYMOUS, EXCHANGE_AUTHENTICATED
 from native.crypto cimport equal_octets
 from native.fields cimport Head, add_own_field, remove_field, set_field
@@ -25,19 +26,6 @@ from native.identities cimport (
 )
 from native.log cimport LOG_ERROR, log_error
 from native.plan cimport STEP_CONTINUE, STEP_FAIL, request_head, request_query, respond_error, response_head
-
-cdef extern from "time.h" nogil:
-    struct timespec:
-        int64_t tv_sec
-        long tv_nsec
-    const int CLOCK_REALTIME
-    int clock_gettime(int clock, timespec* now)
-
-
-cdef int64_t wall_clock_ms() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_REALTIME, &now)
-    return now.tv_sec * 1000 + now.tv_nsec // 1000000
 
 
 cdef bint equal_secrets(Text one, Text other) noexcept nogil:

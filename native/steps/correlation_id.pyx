@@ -7,6 +7,7 @@ higher priority answers) get their value when the response is made.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
+from native.clock cimport wall_clock_ms
 from native.connection cimport ADDRESS_TEXT, Exchange
 from native.exchange_record cimport next_random
 from native.fields cimport Head, Text, find_field, set_field, text_of
@@ -54,13 +55,6 @@ cdef extern from *:
     }
     """
     void gateway_local_address(int fd, char* text, unsigned int room, unsigned int* port) noexcept nogil
-
-cdef extern from "<time.h>" nogil:
-    cdef struct timespec:
-        int64_t tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec* time)
-    const int CLOCK_REALTIME
 
 cdef extern from "<unistd.h>" nogil:
     int getpid()
@@ -151,8 +145,8 @@ cdef uint32_t write_number(char* out, uint64_t number, char end) noexcept nogil:
 
 cdef uint32_t write_tracker(Exchange* exchange, char* out) noexcept nogil:
     """Kong's $server_addr-$server_port-$pid-$connection-$connection_requests-$msec."""
-    cdef timespec now
     cdef unsigned int port
+    cdef int64_t now_ms = wall_clock_ms()
     cdef uint32_t length
     cdef uint32_t milliseconds, i
     gateway_local_address(exchange.client.endpoint.fd, out, ADDRESS_TEXT, &port)
@@ -163,9 +157,8 @@ cdef uint32_t write_tracker(Exchange* exchange, char* out) noexcept nogil:
     length += write_number(out + length, <uint64_t> getpid(), 45)
     length += write_number(out + length, exchange.client.number, 45)
     length += write_number(out + length, exchange.client.requests, 45)
-    clock_gettime(CLOCK_REALTIME, &now)
-    length += write_number(out + length, <uint64_t> now.tv_sec, 46)
-    milliseconds = <uint32_t> (now.tv_nsec // 1_000_000)
+    length += write_number(out + length, <uint64_t> (now_ms // 1000), 46)
+    milliseconds = <uint32_t> (now_ms % 1000)
     for i in range(3):
         out[length + 2 - i] = <char> (48 + milliseconds % 10)
         milliseconds = milliseconds // 10

@@ -11,6 +11,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
+from native.clock cimport wall_clock_ms
 from native.connection cimport Exchange
 from native.crypto cimport (
     LONGEST_DIGEST,
@@ -54,7 +55,6 @@ from native.steps.authentication cimport (
     current_credential,
     equal_secrets,
     not_authenticated,
-    wall_clock_ms,
 )
 from native.text cimport is_text
 

@@ -2,11 +2,12 @@
 
 from libc.string cimport memcpy
 
+from native.clock cimport wall_clock_ns
 from native.connection cimport Exchange, Job
 from native.fields cimport Head, Text, find_field, same_text, set_own_field, text_of
 from native.identities cimport record_text
 from native.jobs cimport JOB_DONE, job_new
-from native.limiter cimport LimiterTable, Moment, clock_nanoseconds, limiter_table, set_moment
+from native.limiter cimport LimiterTable, Moment, limiter_table, set_moment
 from native.plan cimport client_address, configuration_text, request_head, request_path
 from native.snapshot cimport PluginRecord
 from native.text cimport NUMBER_TEXT, format_number, put
@@ -50,7 +51,7 @@ cdef const LimiterTable* find_table(Exchange* exchange) noexcept nogil:
 cdef const Moment* find_moment(Exchange* exchange, bint exact) noexcept nogil:
     cdef uint64_t now
     if exact:
-        now = clock_nanoseconds()
+        now = wall_clock_ns()
         set_moment(&current_moment, <int64_t> (now // NANOSECONDS), now)
     else:
         set_moment(&current_moment, exchange.worker.loop.wall_seconds,
@@ -65,7 +66,7 @@ cdef Job* make_question(Exchange* exchange, const PluginRecord* plugin, LimitVer
     cdef Job* job = job_new(exchange, plugin, verb, <uint32_t> sizeof(question) + cost_size + counted.length)
     if job == NULL:
         return NULL
-    question.nanoseconds = clock_nanoseconds()
+    question.nanoseconds = wall_clock_ns()
     question.cost_count = cost_count
     question.reserved = 0
     put(job.request, &question, sizeof(question))

@@ -57,6 +57,7 @@ from native.caching cimport (
     is_answered_otherwise,
     was_just_voided,
 )
+from native.clock cimport wall_clock_ms
 from native.connection cimport EXCHANGE_REFRESH, Exchange
 from native.fields cimport Head, Text, find_field, same_text
 from native.flights cimport FLIGHT_LEADS, FLIGHT_WAITS, FlightRole, flight_join
@@ -86,7 +87,6 @@ from native.plan cimport (
     step_config,
 )
 from native.snapshot cimport PluginRecord
-from native.steps.authentication cimport wall_clock_ms
 
 cdef enum:
     MOST_QUESTIONS = 4           # of one request to Redis: for the key, and for the variant that it may name
