@@ -144,7 +144,7 @@ class Entity(Record, frozen=True, kw_only=True):
 
     @classmethod
     def tell(cls, errors: dict[Any, Errors]) -> dict[Any, Errors]:
-        """The errors of a write. Kong words some otherwise than those of a file."""
+        """The errors of a new entity. Kong words some otherwise than those of a change or a file."""
         return errors
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+from gateway.entities import texts
 from gateway.entities.fields import Errors, Foreign, Integer, Number, Reference, Text
 from gateway.entities.hosts import InvalidHost, format_host, parse_host
 from gateway.entities.record import AdminPaths, Entity
@@ -57,9 +58,10 @@ class Target(Entity, frozen=True, kw_only=True):
     @classmethod
     def tell(cls, errors: dict[Any, Errors]) -> dict[Any, Errors]:
         problem = errors.get("target")
-        if isinstance(problem, str) and problem.startswith("Invalid target"):
-            return {**errors, "target": "Invalid target; not a valid hostname or ip address"}
-        return errors
+        if problem in (None, texts.REQUIRED, texts.EXPECTED_STRING):
+            return errors
+        # Kong reads the target before it looks at anything else.
+        return {"target": "Invalid target; not a valid hostname or ip address"}
 
     @classmethod
     def transform(cls, values: dict[str, Any]) -> None:

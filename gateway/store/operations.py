@@ -103,7 +103,7 @@ def refuse_errors(kind: type[Entity], errors: dict[Any, Errors]) -> None:
     options = {name: str(errors[name]) for name in kind.options if name in errors}
     if options:
         raise invalid_options(options)
-    raise schema_violation(kind.tell(errors))
+    raise schema_violation(errors)
 
 
 def _write(
@@ -120,7 +120,8 @@ def _write(
     names = NamedChildren(kind, written)
     resolve_references(draft, kind, written)
     clean, errors = checked(written)
-    refuse_errors(kind, {**names.errors, **errors})
+    problems = {**names.errors, **errors}
+    refuse_errors(kind, kind.tell(problems) if present is None else problems)
     refuse_errors(kind, kind.check_related(clean, draft))
     names.check(draft, present.id if present is not None else None)
     if present is None and (identifier := clean.get("id")) is not None:

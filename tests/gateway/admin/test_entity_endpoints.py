@@ -166,6 +166,11 @@ def test_targets_are_named_by_their_address(tmp_path: Path) -> None:
         assert everything == (await api.json("GET", "/upstreams/u/targets/all")).json()["data"]
         changed = await api.json("PATCH", "/upstreams/u/targets/host:81", {"weight": 5})
         assert (changed.status, changed.json()["weight"]) == (200, 5)
+        for method in ("PATCH", "PUT"):
+            refused = await api.json(method, "/upstreams/u/targets/host:81", {"target": "a b"})
+            assert refused.json()["fields"] == {
+                "target": "Invalid target ('a b'); not a valid hostname or ip address"
+            }
         # PUT changes, too
         moved = await api.json("PUT", "/upstreams/u/targets/host:81", {"target": "host:83"})
         assert (moved.status, moved.json()["target"], moved.json()["weight"]) == (200, "host:83", 5)

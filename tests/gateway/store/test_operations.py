@@ -16,6 +16,8 @@ from tests.support.writes import NOWHERE, SOME_ID, create, reference, refused, r
 
 # What is filled in
 
+NO_HOST = "not a valid hostname or ip address"
+
 
 def test_ids_and_times_are_filled_in(draft: Draft, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.1234)
@@ -188,7 +190,8 @@ def test_put_by_fields_that_are_unique_together(draft: Draft) -> None:
         ),
         ("consumers", {"@entity": 1, "username": "c"}, "unknown field"),
         ("routes", {"paths": ["/"], "protocols": ["http", "tcp"], "@entity": 1}, None),
-        ("targets", {"target": "a b"}, "target: Invalid target; not a valid hostname or ip address"),
+        ("targets", {"target": "a b"}, f"target: Invalid target; {NO_HOST}"),
+        ("targets", {"target": "", "weight": -1, "x": 1}, f"target: Invalid target; {NO_HOST}"),
     ],
 )
 def test_messages(draft: Draft, type_name: str, values: dict[str, Any], message: str | None) -> None:
