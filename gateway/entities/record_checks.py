@@ -110,7 +110,7 @@ class Conditional:
         # is none of those that are not named.
         if self.if_field in errors and not self._names_values():
             return
-        problem = self._problem(values.get(self.then_field))
+        problem = self._problem(values.get(self.then_field), errors.get(self.then_field))
         if problem is not None:
             errors[self.then_field] = problem
             add_entity_error(errors, texts.conditional(self.if_field))
@@ -130,13 +130,17 @@ class Conditional:
         """Whether the rule says which values of `if_field` it is about; those are right in themselves."""
         return self.if_equal is not None or bool(self.if_match or self.if_one_of)
 
-    def _problem(self, value: Any) -> str | None:
-        if self.then_contains:
-            return None if self.then_contains in (value or ()) else texts.contains(self.then_contains)
+    def _problem(self, value: Any, own: Errors | None) -> Errors | None:
+        """What is wrong with the value of the other field; `own`: what is in itself, which does not obey this
+        rule either, as in Kong."""
         if value is None:
             return texts.REQUIRED if self.then_required else None
         if self.then_null:
             return texts.MUST_BE_NULL
         if self.then_one_of and value not in self.then_one_of:
             return texts.one_of(self.then_one_of)
+        if own is not None:
+            return own
+        if self.then_contains and self.then_contains not in value:
+            return texts.contains(self.then_contains)
         return self.then_rule(value) if self.then_rule and isinstance(value, str) else None

@@ -93,9 +93,9 @@ class RateLimitingConfig(Limits, frozen=True, kw_only=True):
         if self.sync_rate == -1:
             return None
         if self.policy != "redis":
-            return "sync_rate can only be used with the policy redis"
+            return "sync_rate can only be used with the redis policy"
         if self.sync_rate < SHORTEST_SYNC:
-            return f"sync_rate must be -1 or at least {SHORTEST_SYNC}"
+            return f"sync_rate must be greater than {SHORTEST_SYNC}, or -1 to disable"
         if self.algorithm in OTHER_ALGORITHMS:
             return "sync_rate can only be used with the algorithm fixed-window"
         return None

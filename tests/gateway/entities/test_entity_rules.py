@@ -269,7 +269,8 @@ UPSTREAMS = [
         {
             "sticky_sessions_cookie": (
                 "Invalid cookie name 'a b', should be a valid HTTP token (see RFC 2616)"
-            )
+            ),
+            "@entity": ["failed conditional validation given value of field 'algorithm'"],
         },
     ),
     ({"name": "u", "slow_start": 3601}, {"slow_start": "value should be between 0 and 3600"}),
@@ -319,7 +320,10 @@ UPSTREAMS = [
     ),
     (
         {"name": "u", "hash_on": "cookie", "hash_on_cookie": "a b"},
-        {"hash_on_cookie": "Invalid cookie name 'a b', should be a valid HTTP token (see RFC 2616)"},
+        {
+            "hash_on_cookie": "Invalid cookie name 'a b', should be a valid HTTP token (see RFC 2616)",
+            "@entity": [HASH_ON],
+        },
     ),
     ({"name": "u", "hash_on_cookie_path": "x"}, {"hash_on_cookie_path": "should start with: /"}),
     ({"name": "u", "host_header": "a b"}, {"host_header": "invalid hostname: a b"}),

@@ -84,7 +84,7 @@ def test_old_names_of_the_fields_of_redis() -> None:
         ({"redis_host": "a", "redis": 5}, {"redis": "expected a record"}),
         ({"redis_password": None, "redis": {"password": "p"}}, None),
         ({"minute": 5, "hour": 1}, "The limit for hour(1.0) cannot be lower than the limit for minute(5.0)"),
-        ({"sync_rate": 0.5}, "sync_rate can only be used with the policy redis"),
+        ({"sync_rate": 0.5}, "sync_rate can only be used with the redis policy"),
         ({"burst": 5}, "burst can only be used with the algorithm token-bucket"),
         ({"error_code": 99}, {"error_code": "expected an integer between 200 and 599"}),
     ],
@@ -92,6 +92,46 @@ def test_old_names_of_the_fields_of_redis() -> None:
 def test_what_is_refused(config: dict[str, Any], errors: Any) -> None:
     _, found = check_entity(Plugin, {"name": "rate-limiting", "config": {"minute": 1, **config}})
     assert found.get("config") == errors
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "errors", "condition"),
+    [
+        (
+            "rate-limiting",
+            {"minute": 1, "policy": "redis", "redis": {"host": "h", "port": 70000}},
+            {"redis": {"port": "value should be between 0 and 65535"}},
+            "config.policy",
+        ),
+        (
+            "rate-limiting",
+            {"minute": 1, "limit_by": "path", "path": "x"},
+            {"path": "should start with: /"},
+            "config.limit_by",
+        ),
+        (
+            "jwt",
+            {"maximum_expiration": 10, "claims_to_verify": ["nbf"]},
+            {"claims_to_verify": "expected to contain: exp"},
+            "config.maximum_expiration",
+        ),
+        (
+            "jwt",
+            {"maximum_expiration": 10, "claims_to_verify": ["iss"]},
+            {"claims_to_verify": {0: "expected one of: exp, nbf"}},
+            "config.maximum_expiration",
+        ),
+        ("jwt", {"maximum_expiration": 10}, None, None),
+    ],
+)
+def test_a_condition_is_not_met_by_what_is_wrong_in_itself(
+    name: str, config: dict[str, Any], errors: Any, condition: str | None
+) -> None:
+    _, found = check_entity(Plugin, {"name": name, "config": config})
+    assert found.get("config") == errors
+    assert found.get("@entity") == (
+        [f"failed conditional validation given value of field '{condition}'"] if condition else None
+    )
 
 
 def test_limits_are_stacked_under_a_name() -> None:

@@ -285,12 +285,15 @@ def test_a_sliding_window(fresh: Fresh) -> None:
         ({"burst": 5}, "burst can only be used with the algorithm token-bucket"),
         ({"algorithm": "sliding-window", "year": 5e6}, "cannot be higher than 4194303"),
         ({"algorithm": "token-bucket", "burst": 2_000_000_000}, "cannot be higher than 1000000000"),
-        ({"sync_rate": 1}, "sync_rate can only be used with the policy redis"),
+        ({"sync_rate": 1}, "sync_rate can only be used with the redis policy"),
         (
             {"policy": "redis", "redis": {"host": "h"}, "sync_rate": 1, "algorithm": "token-bucket"},
             "sync_rate can only be used with the algorithm fixed-window",
         ),
-        ({"policy": "redis", "redis": {"host": "h"}, "sync_rate": 0.01}, "sync_rate must be -1 or at least"),
+        (
+            {"policy": "redis", "redis": {"host": "h"}, "sync_rate": 0.01},
+            "sync_rate must be greater than 0.02, or -1 to disable",
+        ),
         ({"policy": "redis"}, "failed conditional validation"),
         (
             {"policy": "redis", "redis": {"sentinel_nodes": [{"host": "h"}]}},
