@@ -214,6 +214,7 @@ cdef int answer_confirmed(Exchange* exchange, CacheUse* use, int64_t now_ms) noe
     """304 to a question of the gateway's own: what is stored is good, and its fields are brought up to date."""
     counters(exchange).cache_revalidated += 1
     if confirm_entry(exchange, use, now_ms):
+        publish_names(exchange, use)
         tell_others(exchange, use, &use.key, use.variant)
     end_flight(exchange, use, 0)
     if exchange.flags & EXCHANGE_BACKGROUND:

@@ -229,6 +229,20 @@ def test_a_confirmation_that_is_not_of_what_is_stored(controlled: Cached, field:
     assert (told.cache, told.body) == ("Miss", b"number 3")
 
 
+def test_a_variant_that_is_confirmed_is_found_as_long_as_it_is_fresh(cached: Cached) -> None:
+    """The names of the fields that it varies on stay as long."""
+    cached.cache(cache_control=True, storage_ttl=2)
+    begun = time.monotonic()
+    store_until_stale(cached, "x", 'ETag: "one"', "Vary: X-A")
+    again = "Cache-Control: max-age=60"
+    # (a machine so slow that it is gone already gets another one)
+    cached.script = lambda sent: not_modified(again) if sent.get("if-none-match") else answer(again, "Vary: X-A")
+    assert cached.ask("/").status == 200
+    while time.monotonic() < begun + 2.3:
+        assert cached.ask("/").cache == "Hit"
+        time.sleep(0.05)
+
+
 def test_a_confirmation_with_a_weak_tag(controlled: Cached) -> None:
     store_until_stale(controlled, "x", 'ETag: "one"')
     controlled.script = lambda _: not_modified("Cache-Control: max-age=60", 'ETag: W/"one"')
