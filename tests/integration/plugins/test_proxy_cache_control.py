@@ -236,7 +236,9 @@ def test_a_variant_that_is_confirmed_is_found_as_long_as_it_is_fresh(cached: Cac
     store_until_stale(cached, "x", 'ETag: "one"', "Vary: X-A")
     again = "Cache-Control: max-age=60"
     # (a machine so slow that it is gone already gets another one)
-    cached.script = lambda sent: not_modified(again) if sent.get("if-none-match") else answer(again, "Vary: X-A")
+    cached.script = lambda sent: (
+        not_modified(again) if sent.get("if-none-match") else answer(again, "Vary: X-A")
+    )
     assert cached.ask("/").status == 200
     while time.monotonic() < begun + 2.3:
         assert cached.ask("/").cache == "Hit"
