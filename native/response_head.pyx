@@ -162,17 +162,13 @@ cdef void put_name(Exchange* exchange, Buffer* out, const char* field, StringRef
 
 
 cdef void put_debug_fields(Exchange* exchange, Buffer* out) noexcept nogil:
-    cdef const uint8_t* head
-    cdef const HeaderField* field
     cdef uint32_t i
     if exchange.settings.has_debug_token:
         put_explain_field(exchange, out)
     if not exchange.settings.allow_debug_header or exchange.route == NULL or exchange.client.input == NULL:
         return
-    head = &exchange.client.input.data[0] + exchange.client.input.start
     for i in range(exchange.request.header_count):
-        field = &exchange.request.headers[i]
-        if field.known == HEADER_KONG_DEBUG and field.value_length == 1 and head[field.value_offset] == 49:   # "1"
+        if exchange.request.headers[i].known == HEADER_KONG_DEBUG:   # whatever its value is, as in Kong
             put_name(exchange, out, b"Kong-Route-Id: ", exchange.route.id)
             put_name(exchange, out, b"Kong-Route-Name: ", exchange.route.name)
             if exchange.service != NULL:
@@ -192,9 +188,10 @@ cdef void put_proxied_fields(Exchange* exchange, Buffer* out) noexcept nogil:
         put_text(out, b"X-Kong-Proxy-Latency: ")
         put_number(out, exchange.balanced_ms - exchange.started_ms)
         put_text(out, b"\r\n")
-    if sent & SEND_UPSTREAM_STATUS and exchange.response.status:
+    if sent & SEND_UPSTREAM_STATUS:
+        # As in Kong, an upstream server that gave none has that of the answer made in its place.
         put_text(out, b"X-Kong-Upstream-Status: ")
-        put_number(out, exchange.response.status)
+        put_number(out, exchange.response.status or exchange.status)
         put_text(out, b"\r\n")
 
 

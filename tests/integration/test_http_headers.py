@@ -460,7 +460,13 @@ def test_single_headers(gateway_with: StartGateway) -> None:
 
 
 def test_upstream_status_of_a_failure(gateway_with: StartGateway) -> None:
-    client, _ = gateway_with(headers="X-Kong-Upstream-Status")
+    client, behind = gateway_with(headers="X-Kong-Upstream-Status")
+    # The failure first, while no connection to the upstream server is open.
+    behind.handler, usual = serve_raw(b"", close=True), behind.handler
+    try:
+        assert client.request("/").response().get("x-kong-upstream-status") == "502"
+    finally:
+        behind.handler = usual
     assert client.request("/").response().get("x-kong-upstream-status") == "200"
     assert client.request("/secure").response().get("x-kong-upstream-status") is None
 
@@ -470,6 +476,7 @@ def test_debug_header(gateway_with: StartGateway) -> None:
     answer = client.request("/", "Kong-Debug: 1").response()
     assert answer.get("kong-route-name") == "all"
     assert answer.get("kong-service-name") == "upstream"
+    assert client.request("/", "Kong-Debug: true").response().get("kong-route-name") == "all"
     assert client.request("/").response().get("kong-route-name") is None
 
 
