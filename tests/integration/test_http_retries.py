@@ -341,12 +341,12 @@ def test_read_timeout_is_between_two_reads(upstream: StartUpstream, client: Clie
         connection.read_request()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
         for _ in range(6):
-            pause.wait(0.15)
+            pause.wait(0.2)
             connection.send(b"x")
         connection.wait_for_end()
 
     pause = threading.Event()
-    upstream(slow, read_timeout=500)
+    upstream(slow, read_timeout=1000)
     assert client.request().response().body == b"xxxxxx"
 
 
