@@ -124,7 +124,7 @@ class Gateway:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * START_SECONDS,
             check=False,
         )
 
