@@ -358,7 +358,7 @@ def test_plugins_change_what_is_stored_each_time_anew(cached: Cached) -> None:
 
 
 def test_refusals_go_first(cached: Cached) -> None:
-    cached.cache(plugin("rate-limiting", year=3, policy="local"))
+    cached.cache(plugin("rate-limiting", minute=3, policy="local"))
     assert [cached.ask("/").status for _ in range(4)] == [200, 200, 200, 429]
     assert cached.ask("/").cache is None
     assert len(cached.seen) == 1
