@@ -303,10 +303,12 @@ def test_locust_sends_the_same(tmp_path: Path) -> None:
             locust = [sys.executable, "-m", "locust", "-f", "bench/story/locustfile.py", "--headless"]
             locust += ["--host", told["proxy"], "--users", "3", "--spawn-rate", "3", "--run-time", "1s"]
             locust += ["--html", str(page), "--only-summary", "--stop-timeout", "5"]
-            ran = subprocess.run(locust, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+            ran = subprocess.run(
+                locust, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
+            )
         finally:
             serving.send_signal(signal.SIGINT)
-            serving.wait(30)
+            serving.wait(60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     text = page.read_text()
     assert any(f"{service.method} {service.path}" in text for service in traffic.SERVICES)

@@ -14,7 +14,7 @@ from tests.support.upstreams import Handler, Upstream
 @pytest.fixture(scope="session")
 def shared_gateway() -> Iterator[Gateway]:
     """A gateway without configuration; tests POST theirs with `configure`. One worker, short timeouts."""
-    with Gateway(client_header_timeout="2s", client_body_timeout="2s", keepalive_timeout="5s") as gateway:
+    with Gateway(client_header_timeout="10s", client_body_timeout="2s", keepalive_timeout="20s") as gateway:
         yield gateway
 
 

@@ -160,7 +160,7 @@ def test_fewest_requests_under_way(pool: Pool) -> None:
 
     def gated(connection: Connection) -> None:
         while connection.read_request()[0]:
-            gates[connection.upstream.port].wait(10)
+            gates[connection.upstream.port].wait(60)
             connection.send(response(b"%d" % connection.upstream.port))
 
     behind = pool.start(gated, gated, gated)
@@ -196,7 +196,7 @@ def test_the_faster_one_gets_most(pool: Pool) -> None:
 
     def slow(connection: Connection) -> None:
         while connection.read_request()[0]:
-            wanted.wait(0.1)
+            wanted.wait(0.4)
             connection.send(response(b"%d" % connection.upstream.port))
 
     behind = pool.start(slow, named)
@@ -273,18 +273,18 @@ def test_hash_of_the_consumer(pool: Pool, three: list[int]) -> None:
         "plugins": [{"name": "key-auth", "config": {"anonymous": "nobody"}}],
         "consumers": [
             {"username": "nobody"},
-            *({"username": f"c{n}", "keyauth_credentials": [{"key": f"k{n}"}]} for n in range(20)),
+            *({"username": f"c{n}", "keyauth_credentials": [{"key": f"k{n}"}]} for n in range(40)),
         ],
     }
     pool.configure(dict.fromkeys(three, 100), hash_on="consumer", hash_fallback="ip", more=more)
-    found = sticks(pool, [("/", f"apikey: k{number}") for number in range(20)])
+    found = sticks(pool, [("/", f"apikey: k{number}") for number in range(40)])
     assert set(found.values()) == set(three)
 
 
 def test_hash_of_a_cookie(pool: Pool, three: list[int]) -> None:
     pool.configure(dict.fromkeys(three, 100), hash_on="cookie", hash_on_cookie="who")
     cookies = {}
-    for _ in range(20):
+    for _ in range(40):
         answer = pool.ask()
         made = COOKIE.fullmatch(answer.get("set-cookie") or "")
         assert made, answer

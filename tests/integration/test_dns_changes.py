@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +21,8 @@ from tests.support.upstreams import Connection, Upstream, response
 
 QUICK = 1
 """seconds: the shortest time to live that is kept to"""
-STALE = 2
-"""seconds that old addresses serve"""
+STALE = 6
+"""seconds that old addresses serve: longer than a busy machine takes to start another control process"""
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,7 @@ class Load:
 
 def test_addresses_change_under_load(gateway: Gateway, names: RunningDns, backends: Addresses) -> None:
     names.zone.set("moves.test", "A", "127.0.0.1", ttl=QUICK)
+    began = time.monotonic()
     gateway.configure(one_service(backends.port, host="moves.test"))
     wait_until_served_by(gateway, "127.0.0.1")
     with Load(gateway) as load:
@@ -133,7 +135,8 @@ def test_addresses_change_under_load(gateway: Gateway, names: RunningDns, backen
     assert {status for status, _ in load.seen} == {200}
     assert all(load.seen[200, f"127.0.0.{number}"] for number in (1, 2, 3))
     # asked once for each time to live, not for each request
-    assert names.zone.asked("moves.test", "A") < 12 < sum(load.seen.values())
+    times = (time.monotonic() - began) / QUICK
+    assert names.zone.asked("moves.test", "A") < 6 + 2 * times < sum(load.seen.values())
 
 
 def test_srv_records_tell_ports_weights_and_priorities(
@@ -192,7 +195,7 @@ def test_a_new_control_process_without_a_name_server(
     number = gateway.status()["peers_number"]
     with Load(gateway, 1) as load:
         psutil.Process(read_json(RunDirectory(gateway.prefix).state)["control_pid"]).kill()
-        wait_for(lambda: peers_number(gateway) > number, what="it has published", seconds=20)
+        wait_for(lambda: peers_number(gateway) > number, what="it has published")
         asked = names.zone.asked("lasting.test", "A")
         wait_for(lambda: names.zone.asked("lasting.test", "A") > asked, what="it has asked")
     assert load.seen.keys() == {(200, "127.0.0.1")}

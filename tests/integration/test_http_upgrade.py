@@ -302,11 +302,11 @@ def test_idle_timeout(upstream: StartUpstream, client: Client) -> None:
         echo(connection)
         ended.set()
 
-    upstream(tunnel(talk), read_timeout=400)
+    upstream(tunnel(talk), read_timeout=1000)
     open_tunnel(client)
     for _ in range(5):
         assert client.send(b"x").exactly(1) == b"x"
-        assert client.quiet(0.15)
+        assert client.quiet(0.25)
     client.expect_close()
     assert ended.wait(10)
 
@@ -318,11 +318,11 @@ def test_one_way_traffic_is_no_idleness(upstream: StartUpstream, client: Client)
         received.append(connection.read_exactly(6))
         connection.send(b"still here")
 
-    upstream(tunnel(talk), read_timeout=400)
+    upstream(tunnel(talk), read_timeout=1000)
     open_tunnel(client)
     for _ in range(6):
         client.send(b"x")
-        assert client.quiet(0.12) or received
+        assert client.quiet(0.2) or received
     assert client.exactly(10) == b"still here"
 
 

@@ -3,6 +3,7 @@ circuits, targets that are out, and whose turn it is."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.footprint import other_workers
 from tests.support.gateway import Gateway, wait_for
 from tests.support.upstreams import Connection, Upstream, response
 
@@ -136,19 +138,16 @@ def kill_control_process(gateway: Gateway, behind: Behind) -> None:
 
     def is_back() -> bool:
         try:
-            return bool(gateway.status()["control"]["pid"] != old)
-        except (OSError, ValueError, KeyError):
+            another = gateway.status()["control"]["pid"] != old
+            return another and gateway.call(gateway.admin_port, "GET", "/status")[0] == 200
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
             return False
 
-    wait_for(is_back, seconds=20, what="another control process")
+    wait_for(is_back, what="another control process")
 
 
 def has_two_others(gateway: Gateway, old: set[int]) -> bool:
-    try:
-        pids = set(gateway.worker_pids())
-    except (OSError, ValueError):
-        return False
-    return len(pids) == 2 and not pids & old and gateway.accepts()
+    return other_workers(gateway, old, 2) and gateway.accepts()
 
 
 def circuits(gateway: Gateway) -> list[dict[str, Any]]:

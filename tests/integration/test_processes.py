@@ -23,7 +23,7 @@ from gateway.run_directory import RunDirectory, read_json
 from tests.support.gateway import Gateway, free_port, is_running, one_service, wait_for
 from tests.support.upstreams import Connection, Upstream, response
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Commands:
@@ -60,7 +60,7 @@ class Commands:
             env=self.environment | environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * PATIENCE,
             check=False,
         )
 

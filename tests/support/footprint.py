@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from tests.support.gateway import Gateway, wait_for
+from tests.support.gateway import PATIENCE, Gateway, wait_for
 
 MEMORY_SLACK = 1 << 20
 """bytes of private memory that may come and go; 100 bytes lost by each of 10,000 requests show"""
@@ -25,7 +26,7 @@ def other_workers(gateway: Gateway, pids: set[int], count: int) -> bool:
     """Whether `count` workers serve, none of `pids` among them. False while the status listener is down."""
     try:
         serving = {worker["pid"] for worker in workers(gateway)}
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
     return len(serving) == count and not serving & pids
 
@@ -41,7 +42,7 @@ class TidyGateway(Gateway):
         problem = ""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(timeout=15)
+            self.process.wait(timeout=PATIENCE)
         if (self.prefix / "error.log").exists():
             lines = (self.prefix / "error.log").read_text().splitlines()
             problem = "\n".join(line for line in lines if BAD_LINE.search(line))
@@ -49,7 +50,7 @@ class TidyGateway(Gateway):
         assert not problem, problem
 
 
-def at_rest(gateway: Gateway, seconds: float = 10.0) -> None:
+def at_rest(gateway: Gateway, seconds: float = PATIENCE) -> None:
     """Wait until no worker has a client, or a connection to an upstream that is in use."""
 
     def quiet() -> bool:
@@ -82,7 +83,7 @@ class Footprint:
         def two_each() -> bool:
             return all(worker["snapshots_mapped"] == 3 for worker in workers(gateway))
 
-        wait_for(two_each, seconds=5, what="one configuration and one set of peers mapped in each worker")
+        wait_for(two_each, what="one configuration and one set of peers mapped in each worker")
         descriptors = private = mappings = 0
         for worker in workers(gateway):
             process = psutil.Process(worker["pid"])

@@ -52,7 +52,7 @@ class EventLoopThread:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def call(self, work: Coroutine[Any, Any, T], seconds: float = 60.0) -> T:
+    def call(self, work: Coroutine[Any, Any, T], seconds: float = 120.0) -> T:
         """Run a coroutine on the loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
 
@@ -77,7 +77,8 @@ async def peer_left(transport: asyncio.Transport) -> None:
 class Backend:
     """An upstream for load: answers 200 with the request's target as body, so that a mix-up is noticed.
 
-    `/slow/<seconds>/...` answers after that time, `/hang` never, `/size/<bytes>` with so many bytes;
+    `/slow/<seconds>/...` answers after that time, `/held/...` when a test calls release(), `/hang` never,
+    `/size/<bytes>` with so many bytes;
     `/tunnel` switches to WebSocket and sends back what comes, until the client says b"bye".
     """
 
@@ -86,6 +87,8 @@ class Backend:
         self.port = 0
         self.requests = 0
         self.open: set[_BackendConnection] = set()
+        self.held: list[tuple[asyncio.Transport, bytes]] = []
+        """answers that wait for release(), with the connections that they are for"""
         self._server: asyncio.Server | None = None
         self.start()
 
@@ -111,6 +114,16 @@ class Backend:
 
         self._thread.call(close())
 
+    def release(self) -> None:
+        """Answer all requests for `/held` that have come."""
+
+        async def answer() -> None:
+            for transport, message in self.held:
+                transport.write(message)
+            self.held.clear()
+
+        self._thread.call(answer())
+
 
 class _BackendConnection(asyncio.Protocol):
     transport: asyncio.Transport
@@ -129,6 +142,7 @@ class _BackendConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._backend.open.discard(self)
+        self._backend.held = [one for one in self._backend.held if one[0] is not self.transport]
 
     def data_received(self, data: bytes) -> None:
         if self._tunnel:
@@ -172,6 +186,8 @@ class _BackendConnection(asyncio.Protocol):
         message = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         if parts[1] == b"slow":
             asyncio.get_running_loop().call_later(float(parts[2]), self.transport.write, message)
+        elif parts[1] == b"held":
+            self._backend.held.append((self.transport, message))
         else:
             self.transport.write(message)
 
@@ -235,7 +251,7 @@ class Load:
         path: str = "/load",
         body: bytes = b"",
         keep_alive: bool = True,
-        seconds: float = 60.0,
+        seconds: float = 240.0,
     ) -> None:
         self.report = Report()
         self.ports: set[int] = set()
@@ -266,11 +282,12 @@ class Load:
         self._task = asyncio.ensure_future(self._run(clients))
 
     async def _run(self, clients: list[Coroutine[Any, Any, None]]) -> None:
-        timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+        timer = asyncio.get_running_loop().call_later(self._seconds, self.end)
         await asyncio.gather(*clients)
         timer.cancel()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Begin no more requests; those under way go on."""
         self._stopping = True
 
     def stop(self) -> Report:

@@ -19,7 +19,7 @@ class Connection:
         self.number = number  # 0 for the first connection accepted
         self.upstream = upstream
         self.buffer = b""
-        sock.settimeout(20)
+        sock.settimeout(60)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read_head(self) -> bytes:

@@ -147,7 +147,7 @@ class Tried:
         @given(operation.as_strategy(generation_mode=mode))
         def run(case: Case) -> None:
             self.aim(case)
-            answer = case.call(session=self.session, timeout=10)
+            answer = case.call(session=self.session, timeout=60)
             self.requests += 1
             try:
                 case.validate_response(answer, checks=list(CHECKS))

@@ -48,7 +48,7 @@ class Answers:
             answer = self.left.pop(0)
             connection.send(answer)
             if answer.endswith(b"..."):
-                self.ended.wait(30)
+                self.ended.wait(60)
                 return
 
 
@@ -78,11 +78,13 @@ def chunked(body: bytes) -> bytes:
     return fields + b"\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
 
 
-def configure(gateway: PluginGateway, upstream: Upstream, name: str, **config: object) -> Client:
+def configure(
+    gateway: PluginGateway, upstream: Upstream, name: str, *, read_timeout: int = 60_000, **config: object
+) -> Client:
     service = {
         "name": "upstream",
         "url": f"http://127.0.0.1:{upstream.port}",
-        "read_timeout": 300,
+        "read_timeout": read_timeout,
         "retries": 1,
         "routes": [{"name": "everything", "paths": ["/"]}],
     }
@@ -101,7 +103,7 @@ def test_a_held_response_that_stops_is_tried_again(
 ) -> None:
     stopping = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n" + JSON + b'\r\n\r\n{"from": "first"...'
     answers.left = [stopping, response(b'{"from":"second"}', "200 OK", JSON, b"Keep-Alive: timeout=5")]
-    client = configure(gateway, upstream, "response-transformer", add={"json": ["b:1"]})
+    client = configure(gateway, upstream, "response-transformer", read_timeout=600, add={"json": ["b:1"]})
     reply = client.request().response()
     assert (reply.status, reply.body) == (200, b'{"from":"second","b":"1"}')
     assert reply.get("keep-alive") is None

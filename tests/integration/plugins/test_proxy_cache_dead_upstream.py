@@ -12,7 +12,7 @@ from tests.support.plugged import Sent
 from tests.support.scripted_cache import Cached, Script, answer
 
 QUICK_MS = 150
-"""that the upstream has for its answer"""
+"""that an upstream that hangs has for its answer"""
 CONTROLS = {
     "/must": "must-revalidate, stale-if-error=100",
     "/proxies-must": "proxy-revalidate, stale-if-error=100",
@@ -44,15 +44,16 @@ class Failing(Cached):
 
         return script
 
-    def point_at(self, port: int) -> None:
+    def point_at(self, port: int, **service: int) -> None:
         plugins = [self.plugin(cache_control=True)]
-        self.gateway.configure(one_service(port, read_timeout=QUICK_MS, retries=0, plugins=plugins))
+        self.gateway.configure(one_service(port, retries=0, plugins=plugins, **service))
 
     def fail(self, how: str) -> None:
         if how == "refuses":
             self.point_at(free_port())
         else:
             self.script = lambda _: b"HTTP/1.1 200 OK\r\n"  # the gateway waits for more
+            self.point_at(self.upstream.port, read_timeout=QUICK_MS)
 
     def come_back(self) -> None:
         self.script = self.version("new", 60)

@@ -39,7 +39,7 @@ class Gate:
 
     def answer(self, sent: Sent) -> bytes:
         self.cached.lock.release()  # others come through meanwhile
-        assert self.opened.wait(20)
+        assert self.opened.wait(60)
         self.cached.lock.acquire()
         return self.script(sent)
 
@@ -220,6 +220,7 @@ def test_workers_die(cached: Cached) -> None:
     with ThreadPoolExecutor(8) as pool:
         lost = [pool.submit(outlive, cached) for _ in range(8)]
         gate.wait_for_requests(2)
+        wait_for(lambda: connected(cached.gateway) == 8, what="workers have all the clients")
         for pid in cached.gateway.worker_pids():
             os.kill(pid, signal.SIGKILL)
         assert all(one.result() for one in lost)
@@ -228,6 +229,10 @@ def test_workers_die(cached: Cached) -> None:
     for _ in range(8):
         assert cached.ask("/kept").cache == "Hit"
         assert cached.ask("/").status == 200
+
+
+def connected(gateway: Gateway) -> int:
+    return sum(worker["connections_active"] for worker in gateway.status()["workers"])
 
 
 def outlive(cached: Cached) -> bool:

@@ -268,7 +268,7 @@ def test_a_token_bucket_tells_when_the_next_token_comes(fresh: Fresh) -> None:
 
 
 def test_a_token_bucket_fills(fresh: Fresh) -> None:
-    fresh.configure(limit(second=20, algorithm="token-bucket", burst=1))
+    fresh.configure(limit(second=5, algorithm="token-bucket", burst=1))
     assert fresh.request().status == 200
     wait_for(lambda: fresh.request().status == 429, what="the bucket is empty")
     wait_for(lambda: fresh.request().status == 200, what="a token has come")

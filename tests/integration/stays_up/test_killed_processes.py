@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -14,9 +15,6 @@ import pytest
 from tests.support.footprint import TidyGateway, at_rest, other_workers, workers
 from tests.support.gateway import Gateway, is_running, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
-
-BACK_SECONDS = 2.0
-"""a killed worker serves again within a second; the rest is for a busy test machine"""
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +44,7 @@ def test_killed_worker_loses_its_own_connections_only(gateway: Gateway, thread: 
         assert kept
         before = gateway.status()["server"]["total_requests"]
         os.kill(victim, signal.SIGKILL)
-        wait_for(
-            lambda: other_workers(gateway, {victim}, 2), seconds=BACK_SECONDS, what="a new worker serves"
-        )
+        wait_for(lambda: other_workers(gateway, {victim}, 2), what="a new worker serves")
         new = next(worker for worker in workers(gateway) if worker["pid"] not in (victim, survivor))
         wait_for(more_requests(load, 500), what="requests after the kill")
         report = load.stop()
@@ -72,7 +68,7 @@ def test_both_workers_killed_at_once(gateway: Gateway, thread: EventLoopThread) 
         open_then = set(load.ports)
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: other_workers(gateway, victims, 2), seconds=5, what="new workers serve")
+        wait_for(lambda: other_workers(gateway, victims, 2), what="new workers serve")
         wait_for(more_requests(load, 300), what="requests after the kill")
         report = load.stop()
     # who connects meanwhile waits in the master's sockets for the new workers
@@ -116,7 +112,7 @@ def control_is_another(gateway: Gateway, pid: int) -> bool:
         status = gateway.status()
         admin, _, _ = gateway.call(gateway.admin_port, "GET", "/status")
         ready, _, _ = gateway.call(gateway.status_port, "GET", "/status/ready")
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
     return status["control"]["pid"] != pid and admin == 200 and ready == 200
 
@@ -171,7 +167,7 @@ def test_killed_master_leaves_nothing_and_can_start_again(backend: Backend, thre
             assert len(family) == 3
             gateway.process.kill()
             assert gateway.process.wait() == -signal.SIGKILL
-            wait_for(lambda: not any(map(is_running, family)), seconds=5, what="nothing outlives the master")
+            wait_for(lambda: not any(map(is_running, family)), what="nothing outlives the master")
         assert not gateway.accepts()
         assert (
             gateway.prefix / "pids" / "gateway.pid"
@@ -219,7 +215,7 @@ def is_live(gateway: Gateway, path: str) -> bool:
     try:
         status, _, shown = gateway.call(gateway.admin_port, "GET", "/config")
         serving = gateway.status()
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
     numbers = {worker["configuration_number"] for worker in serving["workers"]}
     return status == 200 and path.encode() in shown and numbers == {serving["configuration_number"]}

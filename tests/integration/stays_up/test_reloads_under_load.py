@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.footprint import Footprint, TidyGateway, at_rest, workers
+from tests.support.footprint import Footprint, TidyGateway, at_rest
 from tests.support.gateway import Gateway, is_running, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
@@ -126,12 +126,13 @@ def test_bad_reload_changes_nothing(gateway: Gateway, backend: Backend, thread: 
 def test_reload_under_a_long_response(gateway: Gateway, backend: Backend, thread: EventLoopThread) -> None:
     """The configuration that a request began with stays mapped until it has ended."""
     before = Footprint.of(gateway)
-    with Load(thread, gateway.proxy_port, connections=8, path="/slow/1.5") as slow:
-        wait_for(
-            lambda: sum(worker["upstream_active"] for worker in workers(gateway)) == 8, what="slow requests"
-        )
+    with Load(thread, gateway.proxy_port, connections=8, path="/held") as slow:
+        wait_for(lambda: len(backend.held) == 8, what="requests under way")
         for number in range(4):
             change_configuration(gateway, backend, number)
+        assert slow.report.succeeded == 0
+        slow.end()
+        backend.release()
         report = slow.stop()
     report.check()
     assert report.succeeded == 8
@@ -168,7 +169,7 @@ def replace_workers_under_load(gateway: Gateway, thread: EventLoopThread) -> Non
             finished = gateway.run_command("reload")
             assert finished.returncode == 0, finished.stderr
             wait_for(partial(serve_alone, gateway, count), what=f"{count} new workers")
-            wait_for(partial(have_ended, old), seconds=15, what="the old workers have ended")
+            wait_for(partial(have_ended, old), what="the old workers have ended")
         assert gateway.status()["generation"] == 4
         wait_for(more_requests(load, 100), what="requests afterwards")
         for one in (load, newcomers, slow):
@@ -190,7 +191,7 @@ def test_idle_clients_of_replaced_workers_are_let_go(gateway: Gateway) -> None:
         gateway.settings["worker_connections"] = 500
         finished = gateway.run_command("reload")
         assert finished.returncode == 0, finished.stderr
-        wait_for(partial(have_ended, old), seconds=5, what="the old workers have ended")
+        wait_for(partial(have_ended, old), what="the old workers have ended")
         for connection in idle:
             assert connection.recv(4096) == b""
     finally:

@@ -30,11 +30,13 @@ from tests.support.load import (
 )
 
 AT_ONCE = 300
-READ_TIMEOUT_MS = 1000 * SLOWNESS
-"""of the troubled service: waiting for it must not make the tests slow"""
+SHORT_MS, LONGER_MS = 1000 * SLOWNESS, 3000 * SLOWNESS
+"""how long the gateway waits for upstreams that hang, which must not make tests slow: at the beginning, and
+in a body, whose head must have come before. It waits long for others: hundreds at once take their time.
+"""
 MOST_KEPT = 64 << 20
 """bytes of free buffers that two workers may keep after AT_ONCE requests (native/memory.pxd)"""
-CLIENT_SECONDS = 12.0 * SLOWNESS
+CLIENT_SECONDS = 30.0 * SLOWNESS
 """longer than any retries of the gateway may take"""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -202,7 +204,7 @@ async def switches_protocols_unasked(reader: asyncio.StreamReader, writer: async
 
 
 class TroubledUpstream:
-    """One asyncio server that does what the path of each request names: /troubled/<behaviour>."""
+    """One asyncio server that does what the path of each request names: /<service>/<behaviour>."""
 
     def __init__(self, thread: EventLoopThread) -> None:
         async def listen() -> asyncio.Server:
@@ -231,30 +233,33 @@ def troubled(thread: EventLoopThread) -> TroubledUpstream:
 def gateway(backend: Backend, troubled: TroubledUpstream) -> Iterator[Gateway]:
     # without access log: its ring is filled, and so becomes memory, bit by bit
     with TidyGateway(
-        two_services(backend.port, troubled.port), worker_processes=2, proxy_access_log="off"
+        services(backend.port, troubled.port), worker_processes=2, proxy_access_log="off"
     ) as running:
         yield running
 
 
-def two_services(healthy: int, troubled: int) -> dict[str, Any]:
+def service_of(behaviour: str) -> str:
+    """The service that requests for it go to."""
+    if "504" in BEHAVIOURS[behaviour][1]:
+        return "hanging"
+    return "hanging-later" if "hangs" in behaviour else "troubled"
+
+
+def services(healthy: int, troubled: int, **hanging: int) -> dict[str, Any]:
+    """A document. `hanging`: other fields of the service that hangs from the beginning."""
+
+    def service(name: str, path: str, port: int, **fields: int) -> dict[str, Any]:
+        route = {"name": name, "paths": [path], "strip_path": False}
+        return {"name": name, "host": HOST, "port": port, "routes": [route], "retries": 1, **fields}
+
+    short = {"read_timeout": SHORT_MS, "write_timeout": SHORT_MS, **hanging}
     return {
         "_format_version": "3.0",
         "services": [
-            {
-                "name": "healthy",
-                "host": HOST,
-                "port": healthy,
-                "routes": [{"name": "healthy", "paths": ["/"], "strip_path": False}],
-            },
-            {
-                "name": "troubled",
-                "host": HOST,
-                "port": troubled,
-                "read_timeout": READ_TIMEOUT_MS,
-                "write_timeout": READ_TIMEOUT_MS,
-                "retries": 1,
-                "routes": [{"name": "troubled", "paths": ["/troubled"], "strip_path": False}],
-            },
+            service("healthy", "/", healthy, retries=5),
+            service("troubled", "/troubled", troubled),
+            service("hanging", "/hanging", troubled, **short),
+            service("hanging-later", "/hanging-later", troubled, read_timeout=LONGER_MS),
         ],
     }
 
@@ -288,7 +293,7 @@ def ask_for(
     """Requests for these behaviours, all at once; (behaviour, outcome) counted."""
 
     async def all_at_once() -> list[str]:
-        requests = (ask(gateway.proxy_port, f"/troubled/{name}", method, body) for name in names)
+        requests = (ask(gateway.proxy_port, f"/{service_of(name)}/{name}", method, body) for name in names)
         return await asyncio.gather(*requests)
 
     return collections.Counter(zip(names, thread.call(all_at_once(), CLIENT_SECONDS + 10), strict=True))
@@ -362,9 +367,7 @@ def test_does_not_accept(gateway: Gateway, backend: Backend, thread: EventLoopTh
         for one in filling:
             one.setblocking(False)
             one.connect_ex((HOST, port))
-        document = two_services(backend.port, port)
-        document["services"][1] |= {"connect_timeout": 300, "retries": 0}
-        gateway.configure(document)
+        gateway.configure(services(backend.port, port, connect_timeout=300, retries=0))
         at_rest(gateway)
         with Load(thread, gateway.proxy_port, connections=8) as load:
             outcomes = ask_for(thread, gateway, ["hangs"] * 100)

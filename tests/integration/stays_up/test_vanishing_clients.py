@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from tests.support.footprint import Footprint, TidyGateway, at_rest, workers
-from tests.support.gateway import Gateway, one_service, wait_for
+from tests.support.gateway import PATIENCE, Gateway, one_service, wait_for
 from tests.support.load import (
     HOST,
     SLOWNESS,
@@ -28,6 +28,7 @@ SLOW_CLIENTS = 300
 HEADER_TIMEOUT = 2.0
 """of the impatient gateway, seconds"""
 READ_TIMEOUT_MS = 2000 * SLOWNESS
+"""for /hang; the gateway waits long for other answers: hundreds at once take their time"""
 LARGE = 4 << 20
 """bytes of a response: more than the kernel takes for a client that does not read"""
 
@@ -158,7 +159,7 @@ async def come_and_go(port: int, act: Stage, *, reset: bool) -> str:
     """What went wrong before the client left, if anything did."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
-        await asyncio.wait_for(act(reader, writer), 10)
+        await asyncio.wait_for(act(reader, writer), PATIENCE)
     except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
         return repr(error)
     finally:
@@ -168,9 +169,13 @@ async def come_and_go(port: int, act: Stage, *, reset: bool) -> str:
 
 @pytest.fixture(scope="module")
 def gateway(backend: Backend) -> Iterator[Gateway]:
+    configuration = one_service(backend.port, retries=0)
+    hanging = one_service(backend.port, retries=0, read_timeout=READ_TIMEOUT_MS)["services"][0]
+    route = {"name": "hanging", "paths": ["/hang"], "strip_path": False}
+    configuration["services"].append({**hanging, "name": "hanging", "routes": [route]})
     # without access log: its ring is filled, and so becomes memory, bit by bit
     with TidyGateway(
-        one_service(backend.port, read_timeout=READ_TIMEOUT_MS, retries=0),
+        configuration,
         worker_processes=2,
         proxy_access_log="off",
         lingering_timeout="1s",
@@ -188,7 +193,7 @@ def impatient(backend: Backend) -> Iterator[Gateway]:
         client_header_timeout=f"{HEADER_TIMEOUT}s",
         client_body_timeout="1s",
         send_timeout="500ms",
-        lingering_timeout="1s",
+        lingering_timeout="5s",
     ) as running:
         yield running
 
@@ -247,7 +252,7 @@ async def dawdle(port: int, request: bytes, pause: float) -> bytes:
             await asyncio.wait([answer], timeout=pause)
             if answer.done():
                 break
-        return await asyncio.wait_for(answer, 10)
+        return await asyncio.wait_for(answer, PATIENCE)
     except ConnectionResetError:
         return b"reset"
     finally:
@@ -282,7 +287,7 @@ def test_silent_clients_are_dropped(impatient: Gateway, thread: EventLoopThread)
     async def wait_for_the_end() -> bytes:
         reader, writer = await asyncio.open_connection(HOST, impatient.proxy_port)
         try:
-            return await asyncio.wait_for(reader.read(), 10)
+            return await asyncio.wait_for(reader.read(), PATIENCE)
         finally:
             writer.close()
 
@@ -304,7 +309,7 @@ def test_stalled_bodies(impatient: Gateway, thread: EventLoopThread) -> None:
         reader, writer = await asyncio.open_connection(HOST, impatient.proxy_port)
         try:
             writer.write(request)
-            return await asyncio.wait_for(reader.read(), 10)
+            return await asyncio.wait_for(reader.read(), PATIENCE)
         finally:
             writer.close()
 
@@ -327,7 +332,7 @@ def test_clients_that_do_not_read(impatient: Gateway, thread: EventLoopThread) -
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
         writer.write(b"GET /size/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (2 * LARGE))
-        await asyncio.wait_for(peer_left(transport), 20)
+        await asyncio.wait_for(peer_left(transport), PATIENCE)
         transport.abort()
 
     async def all_at_once() -> None:

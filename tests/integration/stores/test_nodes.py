@@ -80,7 +80,7 @@ def end(gateway: Gateway, number: int) -> None:
     else:
         gateway.process.send_signal(number)
     gateway.process.wait(timeout=30)
-    _, alive = psutil.wait_procs(family[1:], timeout=10)
+    _, alive = psutil.wait_procs(family[1:], timeout=30)
     assert not alive
 
 
@@ -179,7 +179,7 @@ def test_every_acknowledged_write_survives_kills(whole: bool) -> None:
         finally:
             stop.set()
             for writer in writers:
-                writer.join(30)
+                writer.join(60)
         assert routes(gateway, "one")
         lost = [name for name in acknowledged if call(gateway, "GET", f"/consumers/{name}")[0] != 200]
         assert not lost
