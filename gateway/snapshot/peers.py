@@ -274,12 +274,9 @@ def upstream_set(
 ) -> CompiledSet:
     """The set of an upstream. `targets` are those with a weight, `answers` what is known of their names."""
     peers = []
-    state = PeerSetState.PEERS_NO_TARGETS
     group = upstream_group(upstream.id)
     for target, resolution in zip(targets, answers, strict=True):
         host = _parse_host(target.target)
-        if resolution.state is ResolutionState.PENDING:
-            state = PeerSetState.PEERS_PENDING
         addresses = target_addresses(target, resolution)
         for (ip, port, weight), resolved in zip(addresses, _in_order(resolution), strict=True):
             name = resolved.name if upstream.use_srv_name and resolved.name else host.host
@@ -302,7 +299,8 @@ def upstream_set(
     prepared = _peer_set(
         key,
         upstream.name,
-        PeerSetState.PEERS_READY if peers else state,
+        # As in Kong, why its targets have no addresses makes no difference to who asks for the upstream.
+        PeerSetState.PEERS_READY if peers else PeerSetState.PEERS_NO_TARGETS,
         peers,
         slot=group_slot,
         **balancing_of(upstream),

@@ -200,7 +200,7 @@ def test_an_upstream_without_peers():
     assert peer_set("upstream:balanced", upstream())["state"] == no_targets
     assert peer_set("upstream:balanced", upstream(), target(1, "10.0.0.1:80", 0))["state"] == no_targets
     named = (upstream(), target(1, "a.test:80"))
-    assert peer_set("upstream:balanced", *named)["state"] == PeerSetState.PEERS_PENDING
+    assert peer_set("upstream:balanced", *named)["state"] == PeerSetState.PEERS_NO_TARGETS
     gone = {"a.test": Resolution(ResolutionState.NOT_FOUND)}
     assert peer_set("upstream:balanced", *named, resolutions=gone)["state"] == no_targets
 
