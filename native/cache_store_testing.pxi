@@ -1,4 +1,4 @@
-# For tests and figures: entries in parts, pins, deaths. Part of cache_store.pyx.
+# For tests: entries in parts, pins, deaths. Part of cache_store.pyx.
 cdef extern from "<signal.h>" nogil:
     int raise_signal "raise"(int number)
     int SIGSTOP
@@ -196,53 +196,3 @@ cdef dict check_shard(CacheView view, const Place* place):
     assert set(indexed) <= set(firsts), "the index leads to nothing"
     unlock_shard(place)
     return counted
-
-
-def nanoseconds_per_hit(CacheView view not None, str key not None, bytes full_key not None, uint32_t rounds) -> float:
-    """How long finding an entry and copying all of it takes (up to 64 KiB)."""
-    cdef StoredEntry entry
-    cdef uint8_t[65536] target
-    cdef CacheKey wanted = parse_key(key)
-    cdef const char* text = full_key
-    cdef uint32_t key_length = <uint32_t> len(full_key)
-    cdef uint32_t done = 0
-    cdef uint32_t _round
-    cdef uint64_t size
-    begin = time.perf_counter_ns()
-    with nogil:
-        for _round in range(rounds):
-            if cache_find(&view.store_, &wanted, text, key_length, 1, &entry):
-                size = min(entry.head.prelude_length + entry.head.body_length, <uint64_t> sizeof(target))
-                done += cache_read(&view.store_, &entry, 0, target, size)
-    end = time.perf_counter_ns()
-    if done != rounds:
-        raise KeyError(key)
-    return (end - begin) / rounds
-
-
-def nanoseconds_per_store(CacheView view not None, bytes full_key not None, bytes body not None,
-                          uint32_t rounds) -> float:
-    """How long writing an entry of a new key takes, from begin to publish."""
-    cdef Filling filling
-    cdef EntryHead head
-    cdef CacheKey key
-    cdef const char* text = full_key
-    cdef const char* body_text = body
-    cdef uint32_t key_length = <uint32_t> len(full_key)
-    cdef uint64_t length = <uint64_t> len(body)
-    cdef uint32_t done = 0
-    cdef uint32_t number
-    memset(&head, 0, sizeof(EntryHead))
-    fill_head(&head, {"keep_until_ms": 9_000_000_000_000})
-    memset(&key, 0, sizeof(CacheKey))
-    begin = time.perf_counter_ns()
-    with nogil:
-        for number in range(rounds):
-            key.words[0] = number
-            if (cache_begin(&view.store_, &filling, &key, text, key_length, 0)
-                    and cache_append(&view.store_, &filling, body_text, length)):
-                done += cache_publish(&view.store_, &filling, &head)
-    end = time.perf_counter_ns()
-    if done != rounds:
-        raise RuntimeError(f"{rounds - done} were not stored")
-    return (end - begin) / rounds

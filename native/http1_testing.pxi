@@ -1,4 +1,4 @@
-# What unit tests, the fuzzer and the benchmark call; included by http1.pyx.
+# What unit tests and the fuzzer call; included by http1.pyx.
 
 from libc.stdlib cimport free, malloc
 
@@ -139,19 +139,3 @@ def decode_chunked(data: bytes, chunk_sizes=None) -> tuple[int, bytes, int]:
             raise AssertionError("chunk_decode wants more without having used all input")
         start = end
     return result, b"".join(body), total
-
-
-def parse_requests_repeatedly(data: bytes, rounds: int) -> int:
-    """Parse the same request head `rounds` times without the GIL; the last answer. For benchmarks."""
-    cdef RequestHead head
-    cdef HeadLimits limits = HeadLimits(8192, 32768)
-    cdef const uint8_t* text = data
-    cdef uint32_t length = <uint32_t> len(data)
-    cdef uint64_t remaining = rounds
-    cdef int result = HEAD_INCOMPLETE
-    with nogil:
-        while remaining > 0:
-            request_head_reset(&head)
-            result = parse_request_head(text, length, &head, &limits)
-            remaining -= 1
-    return result

@@ -1,6 +1,4 @@
-# The cache from Python, for tests and figures.
-import time
-
+# The cache from Python, for tests.
 
 def store(
     SharedState shared not None, bytes token not None, *, rules=(1, 2), begins=None, expires=None, known_until=None,
@@ -51,26 +49,6 @@ def find(SharedState shared not None, bytes token not None, *, rules=(1, 2), int
 def words_of(bytes token not None) -> int:
     """The words that an entry of a token has."""
     return HEAD_WORDS + (len(token) + 7) // 8
-
-
-def nanoseconds_per_find(SharedState shared not None, bytes token not None, uint32_t rounds, rules=(1, 2)) -> float:
-    """How long finding a token takes that is known, its hash included."""
-    cdef ControlWords* control = shared_control(shared.base)
-    cdef TokenFacts facts
-    cdef const uint8_t* text = token
-    cdef uint64_t[2] wanted
-    wanted[0], wanted[1] = rules
-    cdef uint32_t length = <uint32_t> len(token)
-    cdef uint32_t found = 0
-    cdef uint32_t _round
-    begin = time.perf_counter_ns()
-    with nogil:
-        for _round in range(rounds):
-            found += token_find(control, token_hash(control, wanted, text, length), wanted, text, length, 1, &facts)
-    end = time.perf_counter_ns()
-    if found != rounds:
-        raise KeyError("the token is not known")
-    return (end - begin) / rounds
 
 
 def scribble(SharedState shared not None, uint64_t word, uint64_t value) -> None:
