@@ -80,7 +80,8 @@ cdef int64_t age_of(const CacheUse* use, int64_t now_ms) noexcept nogil:
 cdef EntryUse judge_entry(const CacheUse* use, int64_t now_ms) noexcept nogil:
     cdef int64_t left = use.entry.head.fresh_until_ms - now_ms
     if not use.config.obeys_control:
-        return USE_AS_IT_IS if left > 0 else USE_NOT
+        # nor longer than the configuration says now: it may have said more when it was stored
+        return USE_AS_IT_IS if left > 0 and age_of(use, now_ms) < 1000 * <int64_t> use.config.cache_ttl else USE_NOT
     if use.request.max_age != NOT_GIVEN and age_of(use, now_ms) // 1000 > use.request.max_age:
         return USE_NOT
     if use.request.min_fresh != NOT_GIVEN and (left <= 0 or left < 1000 * use.request.min_fresh):

@@ -334,6 +334,13 @@ def test_a_new_configuration_keeps_what_is_stored(cached: Cached) -> None:
     assert cached.ask("/").cache == "Hit"
 
 
+def test_a_shorter_life_is_for_what_is_stored_already(cached: Cached) -> None:
+    cached.cache()
+    wait_for(lambda: int(cached.ask("/").age or 0) >= 1, what="a response of a second ago")
+    cached.configure(cached.plugin(cache_ttl=1))
+    assert cached.outcomes("/", "/") == ["Refresh", "Hit"]
+
+
 def test_response_caching_is_another_name(cached: Cached) -> None:
     cached.cache()
     cached.configure({**plugin("response-caching", cache_ttl=60), "id": str(uuid.uuid4())})
