@@ -34,6 +34,11 @@ LOOKUP_DEADLINE = 3.0
 """seconds that a request waits for that; then it goes on without the cache"""
 
 
+def media_type_problem(text: str) -> str | None:
+    """Whether a piece of a list in a form is not one of its elements."""
+    return None if canonical_media_type(text.encode()) else "expected a content type"
+
+
 class Memory(Record, frozen=True, kw_only=True):
     """Kong's name of the memory. Here, there is one for all (MEM_CACHE_SIZE), whatever the name."""
 
@@ -81,6 +86,7 @@ class CachingConfig(Record, frozen=True, kw_only=True):
             "Content types of responses that are stored, with their parameters; `*` stands for any type.",
             required=True,
             elements=Text("A content type.", rule=control_character_problem),
+            pieces=media_type_problem,
         ),
     ] = msgspec.field(default_factory=lambda: ["text/plain", "application/json"])
     cache_ttl: Annotated[int | None, Integer("Seconds for which a stored response is used.", gt=0)] = 300

@@ -42,9 +42,16 @@ def test_repeated_keys_append() -> None:
         ("ip-restriction", "deny", "192.168.1.0/24, 10.0.0.1", ["192.168.1.0/24", "10.0.0.1"]),
         ("jwt", "header_names", "authorization,x-token", ["authorization", "x-token"]),
         ("key-auth", "key_names", "apikey,x-key", ["apikey", "x-key"]),
+        ("response-caching", "response_code", "200, 404", [200, 404]),
+        ("response-caching", "request_method", "GET,POST", ["GET", "POST"]),
+        ("response-caching", "content_type", "text/css, text/*; a=b", ["text/css", "text/*; a=b"]),
+        ("response-caching", "content_type", 'text/css; a="b,c"', ['text/css; a="b,c"']),
+        ("response-caching", "vary_query_params", "a,b", ["a", "b"]),
+        ("response-caching", "vary_headers", "X-A, X-B", ["X-A", "X-B"]),
+        ("proxy-circuit-breaker", "http_statuses", "500,503", [500, 503]),
     ],
 )
-def test_commas_separate_elements(plugin: str, field: str, text: str, elements: list[str]) -> None:
+def test_commas_separate_elements(plugin: str, field: str, text: str, elements: list[Any]) -> None:
     assert config_of(plugin, (field, text))[field] == elements
 
 
