@@ -27,7 +27,7 @@ from gateway.plugins import PluginDefinition
 
 Attributes = dict[str, Any]
 
-FLAGS = ("required", "unique", "auto", "referenceable", "uuid", "timestamp")
+FLAGS = ("required", "unique", "auto", "referenceable", "uuid", "timestamp", "is_regex")
 LISTS = ("one_of", "not_one_of", "between", "mutually_exclusive_subsets")
 TEXTS = ("starts_with", "match")
 

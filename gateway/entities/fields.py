@@ -25,6 +25,7 @@ import msgspec
 
 from gateway.entities import texts
 from gateway.entities.lua_patterns import compiled
+from gateway.entities.patterns import pattern_problem
 
 Errors: TypeAlias = "str | list[str] | dict[Any, Errors]"
 """A text, several texts (`@entity`), or errors by field name or by element index (0-based)."""
@@ -96,6 +97,7 @@ class Text(Field):
     """(substring, text): none of the substrings may occur."""
     match: str = ""
     """A Lua pattern (see `lua_patterns`) that must be found in the value."""
+    is_regex: bool = False
     rule: ValueCheck | None = None
 
     kind = "string"
@@ -123,6 +125,8 @@ class Text(Field):
                 return text
         if self.match and not compiled(self.match).search(value):
             return texts.invalid_value(value)
+        if self.is_regex and pattern_problem(value) is not None:
+            return texts.not_a_regex(value)
         return self.rule(value) if self.rule else None
 
 

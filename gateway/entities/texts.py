@@ -59,6 +59,11 @@ def contains(element: str) -> str:
     return f"expected to contain: {element}"
 
 
+def not_a_regex(pattern: str) -> str:
+    """`not a valid regex: (`."""
+    return f"not a valid regex: {pattern}"
+
+
 def starts_with(prefix: str) -> str:
     """`should start with: /`."""
     return f"should start with: {prefix}"

@@ -33,7 +33,9 @@ class Redis(Record, frozen=True, kw_only=True):
         int | None, Integer("Milliseconds to connect, send and receive in.", between=(0, LONGEST_TIMEOUT))
     ] = 2000
     username: Annotated[str | None, Text("The user.", referenceable=True)] = None
-    password: Annotated[str | None, Text("The password.", referenceable=True, encrypted=True)] = None
+    password: Annotated[
+        str | None, Text("The password; empty: none.", len_min=0, referenceable=True, encrypted=True)
+    ] = None
     database: Annotated[int | None, Integer("The number of the database.")] = 0
     ssl: Annotated[bool | None, Boolean("Whether to use TLS.", required=False)] = False
     ssl_verify: Annotated[
@@ -83,7 +85,10 @@ POLICY = Text("Where is counted.", one_of=POLICIES, rule=_policy_problem)
 
 def _flat(name: str, kind: type[Text] | type[Integer] | type[Boolean]) -> Field:
     field = shape_of(Redis).fields[name]
-    return kind(field.doc, encrypted=field.encrypted, stands_for=(f"redis.{name}",), removed_in="4.0")
+    shared: dict[str, Any] = {"encrypted": field.encrypted}
+    if isinstance(field, Text):
+        shared["len_min"] = field.len_min
+    return kind(field.doc, stands_for=(f"redis.{name}",), removed_in="4.0", **shared)
 
 
 FLAT_FIELDS: Mapping[str, Field] = {

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from gateway.entities.fields import Array, Text
-from gateway.entities.patterns import pattern_problem
 from gateway.entities.record import Record
 from gateway.plugins import PluginDefinition
 from native.steps import bot_detection
@@ -16,10 +15,6 @@ from ._fields import NO_CONSUMER
 
 if TYPE_CHECKING:
     from gateway.entities.plugins import Plugin
-
-
-def _pattern_problem(pattern: str) -> str | None:
-    return None if pattern_problem(pattern) is None else f"not a valid regex: {pattern}"
 
 
 BUILT_IN = (
@@ -33,7 +28,7 @@ BUILT_IN = (
     r"AppEngine-Google|BingPreview|Feedfetcher|Google-Site-Verification|HTTrack|Mediapartners-Google|NING/"
     r"|Pingdom|Slurp|StatusCake|facebookexternalhit|ia_archiver",
 )
-PATTERN = Text("A regular expression, found anywhere in User-Agent.", rule=_pattern_problem)
+PATTERN = Text("A regular expression, found anywhere in User-Agent.", is_regex=True)
 
 
 class BotDetectionConfig(Record, frozen=True, kw_only=True):

@@ -30,8 +30,10 @@ class IpRestrictionConfig(Record, frozen=True, kw_only=True):
 
     allow: Annotated[list[str] | None, Array("Who may pass; nobody else may.", elements=RANGE)] = None
     deny: Annotated[list[str] | None, Array("Who may not pass.", elements=RANGE)] = None
-    status: Annotated[float | None, Number("The status of refusals; none: 403.", rule=status_problem)] = None
-    message: Annotated[str | None, Text("The message of refusals.")] = None
+    status: Annotated[
+        float | None, Number("The status of refusals; none: 403.", required=False, rule=status_problem)
+    ] = None
+    message: Annotated[str | None, Text("The message of refusals.", required=False)] = None
 
 
 def pack(config: IpRestrictionConfig, _plugin: Plugin) -> bytes:

@@ -29,6 +29,11 @@ class NamedLimits(Limits, frozen=True, kw_only=True):
 
     record_checks: ClassVar[tuple[RecordCheck, ...]] = (AtLeastOneOf(PERIODS),)
 
+    def problem(self) -> str | None:
+        """That of the other plugin's limits; Kong begins it with a small letter here."""
+        text = super().problem()
+        return text and text[0].lower() + text[1:]
+
 
 class ResponseRateLimitingConfig(Record, frozen=True, kw_only=True):
     """The limits, whose responses are counted together, and where they are counted."""

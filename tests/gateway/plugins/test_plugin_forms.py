@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from gateway.admin.forms import form_values
+from gateway.admin.kong_schemas import plugin_schema
 from gateway.entities import shorthands
 from gateway.entities.fields import Map, Text
 from gateway.entities.masking import MASK, hide_secrets
@@ -129,9 +130,17 @@ def test_what_is_refused(config: dict[str, Any], errors: Any) -> None:
             "config.maximum_expiration",
         ),
         ("jwt", {"maximum_expiration": 10}, None, None),
+        (
+            "response-ratelimiting",
+            {"limits": {"x": {"minute": 2, "hour": 1}}},
+            {"limits": "the limit for hour(1.0) cannot be lower than the limit for minute(2.0)"},
+            None,
+        ),
+        ("rate-limiting", {"minute": 1, "redis": {"password": ""}}, None, None),
+        ("bot-detection", {"deny": ["("]}, {"deny": {0: "not a valid regex: ("}}, None),
     ],
 )
-def test_a_condition_is_not_met_by_what_is_wrong_in_itself(
+def test_what_is_wrong_with_configurations(
     name: str, config: dict[str, Any], errors: Any, condition: str | None
 ) -> None:
     _, found = check_entity(Plugin, {"name": name, "config": config})
@@ -139,6 +148,17 @@ def test_a_condition_is_not_met_by_what_is_wrong_in_itself(
     assert found.get("@entity") == (
         [f"failed conditional validation given value of field '{condition}'"] if condition else None
     )
+
+
+def test_schemas_tell_what_kongs_do() -> None:
+    def fields(plugin: str) -> dict[str, Any]:
+        config = plugin_schema(AVAILABLE[plugin])["fields"][0]["config"]
+        return {name: shown for field in config["fields"] for name, shown in field.items()}
+
+    assert fields("bot-detection")["allow"]["elements"]["is_regex"] is True
+    assert fields("ip-restriction")["status"]["required"] is False
+    assert fields("ip-restriction")["message"]["required"] is False
+    assert "required" not in fields("ip-restriction")["allow"]
 
 
 def test_limits_are_stacked_under_a_name() -> None:
