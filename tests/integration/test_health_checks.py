@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.certificates import certificate, key_pem, new_key
 from tests.support.client import Client
-from tests.support.footprint import other_workers
+from tests.support.footprint import at_rest, other_workers
 from tests.support.gateway import Gateway, free_port, wait_for
 from tests.support.prometheus_text import parse
 from tests.support.upstreams import Connection, Upstream, response
@@ -101,6 +101,7 @@ class Pool:
         return {target["data"]["port"]: target["health"] for target in page["data"]}
 
     def counters(self, port: int) -> dict[str, Any]:
+        at_rest(self.gateway)  # what clients have their answers to is counted
         page = self.admin("GET", "health?details=1")[1]
         [found] = [target for target in page["data"] if target["data"]["port"] == port]
         return found["data"]["addresses"][0]["counters"]  # type: ignore[no-any-return]
@@ -430,6 +431,7 @@ def test_metrics_tell_the_truth(pool: Pool, gateway: Gateway) -> None:
     )
     one.status = 500
     pool.ask(4)
+    at_rest(gateway)
     families = parse(gateway.call(gateway.status_port, "GET", "/metrics")[2])
     family = families["kong_upstream_target_health"]
     states = {

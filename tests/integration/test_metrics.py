@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.footprint import at_rest
 from tests.support.gateway import Gateway, wait_for
 from tests.support.prometheus_text import Family, parse
 from tests.support.upstreams import Upstream
@@ -50,10 +51,12 @@ def admin(gateway: Gateway, method: str, path: str, value: Any = None) -> Any:
 
 
 def send(gateway: Gateway, path: str, headers: dict[str, str] | None = None, times: int = 1) -> int:
-    """Requests on connections of their own; the status of the last."""
+    """Requests on connections of their own, until they are over for the workers, too: only then are they
+    counted. The status of the last."""
     status = 0
     for _ in range(times):
         status, _, _ = gateway.call(gateway.proxy_port, "GET", path, None, headers)
+    at_rest(gateway)
     return status
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.client import Client, CutOffError
+from tests.support.footprint import at_rest
 from tests.support.gateway import Gateway, wait_for
 from tests.support.plugged import Sent
 from tests.support.scripted_cache import Cached, Script, Told, answer, not_modified
@@ -48,7 +49,8 @@ class Gate:
 
 
 def counts(cached: Cached) -> dict[str, int]:
-    """What the workers have counted."""
+    """What the workers have counted, once all requests are over for them."""
+    at_rest(cached.gateway)
     status, _, body = cached.gateway.call(cached.gateway.status_port, "GET", "/metrics")
     assert status == 200
     found = re.findall(r"^sluicegate_cache_(\w+)_total (\d+)$", body.decode(), re.MULTILINE)

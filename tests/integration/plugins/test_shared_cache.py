@@ -17,6 +17,9 @@ from tests.support.client import Client
 from tests.support.gateway import Gateway, wait_for
 from tests.support.valkey import Valkey, cluster_of_one, watched
 
+TOLD_SECONDS = 4.5
+"""after five, a node asks Redis again by itself"""
+
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[CountingUpstream]:
@@ -155,7 +158,9 @@ def test_purges_reach_redis_and_both_nodes(pair: Pair, valkey: Valkey, by: str) 
     purge(pair.other, path)
     assert cached(pair.other, target) == ("Miss", f"{target} 2".encode())
     first = f"{target} 1".encode()
-    wait_for(lambda: cached(pair.one, target)[1] != first, what="the other node was told", seconds=3)
+    wait_for(
+        lambda: cached(pair.one, target)[1] != first, what="the other node was told", seconds=TOLD_SECONDS
+    )
     is_kept = by in ("key", "tag", "prefix")
     for gateway in (pair.one, pair.other):
         cached(gateway, kept)
@@ -206,7 +211,9 @@ def check_place(nodes: Pair, server: Valkey, redis: dict[str, Any]) -> None:
     nodes.share(server, target)
     purge(nodes.other, "?tag=placed")
     first = f"{target} 1".encode()
-    wait_for(lambda: cached(nodes.one, target)[1] != first, what="the other node was told", seconds=3)
+    wait_for(
+        lambda: cached(nodes.one, target)[1] != first, what="the other node was told", seconds=TOLD_SECONDS
+    )
 
 
 def test_without_redis_requests_are_served(nodes: Pair) -> None:
@@ -225,7 +232,7 @@ def test_without_redis_requests_are_served(nodes: Pair) -> None:
         assert status == 503
         assert b"Redis at 127.0.0.1" in body
         valkey.start()
-        wait_for(lambda: cached(nodes.one, "/again")[0] == "Hit", what="Redis is used again", seconds=15)
+        wait_for(lambda: cached(nodes.one, "/again")[0] == "Hit", what="Redis is used again")
 
 
 def test_under_load_redis_may_come_and_go(nodes: Pair) -> None:
@@ -263,9 +270,9 @@ def test_under_load_redis_may_come_and_go(nodes: Pair) -> None:
         finally:
             ended.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(60)
         assert failures == []
-        assert max(seconds) < 5
+        assert max(seconds) < 10
 
 
 def has_more(list_of_something: list[float], number: int) -> bool:
