@@ -391,7 +391,7 @@ def test_what_is_true_of_one_delivery_is_not_told_again(cached: Cached) -> None:
 
 
 def test_refusals_go_first(cached: Cached) -> None:
-    cached.cache(plugin("rate-limiting", minute=3, policy="local"))
+    cached.cache(plugin("rate-limiting", year=3, policy="local"))
     assert [cached.ask("/").status for _ in range(4)] == [200, 200, 200, 429]
     assert cached.ask("/").cache is None
     assert len(cached.seen) == 1
