@@ -34,7 +34,7 @@ from native.shm import ROUTE_METRIC_SLOTS, SharedState, WorkerState
 from native.snapshot import PeerSetState, describe, find_peer_set
 from tests.support.gateway import wait_for
 
-PATIENCE = 10.0  # seconds; only ever spent by a test that fails
+PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 NODE = "6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01"
 
 

@@ -25,7 +25,7 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 async def ask(listener: Listener) -> bytes:
     """One request; waits until somebody listens."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 if listener.path:

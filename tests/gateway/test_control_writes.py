@@ -33,7 +33,7 @@ from native.identities import Identities, IdentityKind
 from native.shm import ROUTE_METRIC_SLOTS, SharedState, WorkerState
 from tests.support.memory_store import MemoryStore
 
-PATIENCE = 10.0  # seconds; only ever spent by a test that fails
+PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 
 
 class NodeStore(MemoryStore):

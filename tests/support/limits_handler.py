@@ -116,7 +116,7 @@ class Node:
         job = PlayedJob(configured, verb, payload + identifier)
         result = self.handler.handle(job)  # type: ignore[arg-type]
         if result is None:
-            result = await asyncio.wait_for(job.answer, 10)
+            result = await asyncio.wait_for(job.answer, 30)
         if not result:
             return Told(None, [])
         refused, *numbers = struct.unpack(f"=q{(len(result) - 8) // 8}Q", result)

@@ -37,7 +37,7 @@ async def listening(node: Node, path: Path) -> AsyncIterator[None]:
 
 async def send(path: Path, data: bytes) -> Stream:
     """A connection on which `data` was sent."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(path)
@@ -52,7 +52,7 @@ async def send(path: Path, data: bytes) -> Stream:
 async def status(stream: Stream) -> int:
     """The status of the answer; the connection is closed then."""
     reader, writer = stream
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         line = await reader.readline()
     writer.close()
     return int(line.split()[1])
@@ -65,7 +65,7 @@ def test_a_body_that_does_not_come_ends_with_408(tmp_path: Path, monkeypatch: py
     async def test(node: Node) -> None:
         async with listening(node, path):
             reader, writer = await send(path, HEAD + BODY[:5])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 answer = await reader.read()  # to the end: the connection is closed
             assert answer.startswith(b"HTTP/1.1 408 ")
             assert b"408 Request Time-out" in answer
@@ -99,7 +99,7 @@ def test_few_bodies_are_taken_at_once(tmp_path: Path) -> None:
             async def is_turned_away() -> bool:
                 return await status(await send(path, HEAD + BODY)) == 429
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not await is_turned_away():
                     await asyncio.sleep(0.01)
             for _, writer in waiting:
@@ -125,7 +125,7 @@ def test_who_goes_away_gives_the_place_back(tmp_path: Path) -> None:
             async def is_loaded() -> bool:
                 return await status(await send(path, HEAD + BODY)) == 201
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not await is_loaded():
                     await asyncio.sleep(0.01)
 

@@ -16,7 +16,7 @@ from gateway.dns.hosts import HostsFile, parse_hosts
 from gateway.snapshot import Resolution, ResolutionState, ResolvedAddress
 from tests.support.dns_server import DnsServer, Zone
 
-PATIENCE = 10.0  # seconds; only ever spent by a test that fails
+PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 
 
 class Harness:

@@ -42,7 +42,7 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
-PATIENCE = 10.0  # seconds; only ever spent by a test that fails
+PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 OFTEN = {
     "healthy": {"interval": 0.05, "successes": 1},
     "unhealthy": {"interval": 0.05, "tcp_failures": 1, "timeouts": 1, "http_failures": 2},

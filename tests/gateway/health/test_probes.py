@@ -119,9 +119,9 @@ def test_a_server_that_hangs_is_left_in_time(begun: bytes) -> None:
 
     with Upstream(hang) as server:
         started = time.monotonic()
-        assert look(server.port, timeout=0.1) == (TIMEOUT, "timeout")
-        assert time.monotonic() - started < 1
-        assert left.wait(5)
+        assert look(server.port, timeout=0.4) == (TIMEOUT, "timeout")
+        assert time.monotonic() - started < 10
+        assert left.wait(30)
 
 
 def test_a_server_that_accepts_nothing_is_left_in_time() -> None:
@@ -132,7 +132,7 @@ def test_a_server_that_accepts_nothing_is_left_in_time() -> None:
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))
         time.sleep(0.05)
-        assert look(port, timeout=0.2, type="tcp").report is TIMEOUT
+        assert look(port, timeout=0.4, type="tcp").report is TIMEOUT
         for one in waiting:
             one.close()
 

@@ -275,7 +275,7 @@ def test_silence_holds_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
             started = time.monotonic()
             found = await asyncio.gather(*(worker.find(key_number(number)) for number in range(200)))
             assert set(found) == {DOWN}
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 10
             assert len(worker.log.lines) == 1
             valkey.thaw()
             await until(lambda: len(worker.log.lines) == 2)

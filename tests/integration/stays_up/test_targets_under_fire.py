@@ -19,11 +19,12 @@ from tests.support.gateway import Gateway, wait_for
 from tests.support.load import HOST, SLOWNESS, Backend, EventLoopThread, Load, more_requests, vanish
 
 CONNECTIONS = 16
-READ_TIMEOUT_MS = 250 * SLOWNESS
+READ_TIMEOUT_MS = 1000 * SLOWNESS
+"""All targets are in this process: were it short, they would all be out when a busy machine holds it up."""
 CHECKS = {
     "active": {
         "http_path": "/up",
-        "timeout": 0.5 * SLOWNESS,
+        "timeout": 2 * SLOWNESS,
         "healthy": {"interval": 0.1, "successes": 1},
         "unhealthy": {"interval": 0.1, "tcp_failures": 1, "timeouts": 1, "http_failures": 1},
     },
@@ -212,7 +213,7 @@ def test_all_targets_down_and_back(gateway: Gateway, thread: EventLoopThread, ta
         wait_for(lambda: set(health(gateway, name).values()) == {"UNHEALTHY"}, what="all are out")
         began = time.monotonic()
         status, _, body = gateway.request("/nobody")
-        assert (status, time.monotonic() - began < 0.5 * SLOWNESS) == (503, True)
+        assert (status, time.monotonic() - began < READ_TIMEOUT_MS / 1000) == (503, True)
         assert b"failure to get a peer from the ring-balancer" in body
         for target in targets:
             target.start()
