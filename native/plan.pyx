@@ -3,12 +3,11 @@
 import importlib
 import pkgutil
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen
 
 from native.connection cimport (
-    Job,
     EXCHANGE_BODY_COMPLETE,
     EXCHANGE_BODY_OVER,
     EXCHANGE_LOCAL,
@@ -189,13 +188,15 @@ cdef int call(Exchange* exchange, step_function function, step_function resume,
               const PluginRecord* plugin) noexcept nogil:
     """Call a step's function, or its `resume` when what it waited for is over."""
     cdef int result
-    cdef Job* job = exchange.job
-    if job != NULL:
+    cdef uint64_t number
+    if exchange.job != NULL:
+        number = exchange.job.number
         if resume != NULL:
             function = resume
         result = function(exchange, plugin)
-        if exchange.job == job:                          # else the step has handed over another one
-            job_free(job)
+        # Else the step has handed over another one; which may well lie where the first was.
+        if exchange.job != NULL and exchange.job.number == number:
+            job_free(exchange.job)
         return result
     if exchange.woken:                                   # it has waited for a flight
         exchange.woken = 0

@@ -17,7 +17,7 @@ PLUGIN_ID = "6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01"
 
 class CountingUpstream(Upstream):
     """Answers `/a?tags=red+green` with "/a?tags=red+green 1", then "… 2"; `size=n` adds so many bytes,
-    `life=n` is their max-age."""
+    `life=n` is their max-age, `vary=Name` is what they vary on."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -37,6 +37,8 @@ class CountingUpstream(Upstream):
             fields = [b"Content-Type: text/plain"]
             if tags := query.get("tags"):
                 fields.append(b"Surrogate-Key: " + tags.encode())
+            if vary := query.get("vary"):
+                fields.append(b"Vary: " + vary.encode())
             if life := query.get("life"):
                 fields.append(b"Cache-Control: max-age=" + life.encode())
             body = f"{target} {number}".encode() + bytes(int(query.get("size", 0)))

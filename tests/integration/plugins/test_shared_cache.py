@@ -95,6 +95,13 @@ def pair(nodes: Pair, valkey: Valkey) -> Pair:
     return nodes
 
 
+def test_what_varies_is_found_with_two_questions(pair: Pair, valkey: Valkey) -> None:
+    """The first answer names the fields that it varies on, the second is the response."""
+    target = "/varied?vary=Accept-Encoding"
+    pair.share(valkey, target)
+    assert cached(pair.other, target, "Accept-Encoding: gzip") == ("Miss", f"{target} 2".encode())
+
+
 def test_what_one_node_has_stored_is_a_hit_on_the_other(pair: Pair, valkey: Valkey) -> None:
     """With its fields, and its age."""
     target = "/shared?size=200000&tags=a"
