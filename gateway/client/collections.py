@@ -77,7 +77,8 @@ class Collection(Generic[E]):
     def upsert(
         self, key: str, values: Values | None = None, *, query: Mapping[str, str] | None = None
     ) -> Steps[E]:
-        """Make or replace the entity with that key (PUT): fields that are not given get their defaults."""
+        """Make or replace the entity with that key (PUT): fields that are not given get their defaults.
+        Targets are only changed, and not made, as in Kong."""
         answer = yield from self._call(json_call("PUT", self.path_of(key), dict(values or {}), query))
         return self._decode(answer.json())
 
