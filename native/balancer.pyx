@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from native.atomics cimport compare_swap_relaxed, count_relaxed, load_acquire
 from native.circuit_breaker cimport circuit_allows, circuit_answered, circuit_takes, circuit_try_ended
 from native.connection cimport EXCHANGE_BACKGROUND, EXCHANGE_COUNTED, MAX_TRIED_PEERS, Worker
 from native.cookies cimport request_cookie, send_cookie
@@ -44,20 +45,6 @@ from native.target_state cimport (
     target_report,
     target_table,
 )
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    static inline uint64_t balancer_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline uint64_t balancer_count(uint64_t *word) { return __atomic_fetch_add(word, 1, __ATOMIC_RELAXED); }
-    static inline int balancer_swap(uint64_t *word, uint64_t *expected, uint64_t value)
-    {
-        return __atomic_compare_exchange_n(word, expected, value, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-    }
-    """
-    uint64_t balancer_load(const uint64_t* word) noexcept nogil
-    uint64_t balancer_count(uint64_t* word) noexcept nogil
-    bint balancer_swap(uint64_t* word, uint64_t* expected, uint64_t value) noexcept nogil
 
 # What a worker keeps of one peer set.
 ctypedef struct SetState:
@@ -190,7 +177,7 @@ cdef void look_at_health(Choice* choice) noexcept nogil:
     if choice.peer_set.rules_offset == 0 and choice.peer_set.slow_start_ms == 0:
         return
     if choice.peer_set.slot:
-        version = balancer_load(&choice.targets.groups[choice.peer_set.slot].version)
+        version = load_acquire(&choice.targets.groups[choice.peer_set.slot].version)
     else:
         version = choice.exchange.worker.loop.now_ms // GROUPLESS_RECOUNT_MS
     if not state.counted or state.version != version:

@@ -16,7 +16,7 @@ cdef bint was_tried(const Exchange* exchange, const Peer* peer) noexcept nogil:
 
 cdef inline uint64_t available_since(const Choice* choice, const Peer* peer) noexcept nogil:
     """When requests began to go there; 0: long ago."""
-    return balancer_load(&choice.targets.targets[peer.slot].available_since_ms) if peer.slot else 0
+    return load_acquire(&choice.targets.targets[peer.slot].available_since_ms) if peer.slot else 0
 
 
 cdef inline double random_share(Choice* choice) noexcept nogil:
@@ -50,7 +50,7 @@ cdef inline bint may_take(Choice* choice, const Peer* peer) noexcept nogil:
 cdef inline uint64_t take_turn(Choice* choice) noexcept nogil:
     """The next number. All workers count together, so that the node as a whole is even."""
     if choice.peer_set.slot:
-        return balancer_count(&choice.targets.groups[choice.peer_set.slot].turn)
+        return count_relaxed(&choice.targets.groups[choice.peer_set.slot].turn)
     choice.state.turn += 1
     return choice.state.turn - 1
 

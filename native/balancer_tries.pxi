@@ -139,10 +139,10 @@ cdef void first_try_begins(Exchange* exchange) noexcept nogil:
     if group == NULL or exchange.settings.retry_budget_percent == 0:
         return
     room = bucket_room(exchange)
-    word = balancer_load(&group.retry_budget)
+    word = load_acquire(&group.retry_budget)
     # full, as long as nothing fails: then nobody writes
     while <uint32_t> word < room:
-        if balancer_swap(&group.retry_budget, &word, bucket_word(
+        if compare_swap_relaxed(&group.retry_budget, &word, bucket_word(
                 exchange, word, min(bucket_content(exchange, word) + exchange.settings.retry_budget_percent * 10, room))):
             return
 
@@ -152,13 +152,13 @@ cdef bint may_retry(Exchange* exchange) noexcept nogil:
     cdef uint64_t word, content
     if group == NULL:
         return True
-    word = balancer_load(&group.retry_budget)
+    word = load_acquire(&group.retry_budget)
     while True:
         content = bucket_content(exchange, word)
         if content < WHOLE_RETRY:
             break
-        if balancer_swap(&group.retry_budget, &word, bucket_word(exchange, word, content - WHOLE_RETRY)):
+        if compare_swap_relaxed(&group.retry_budget, &word, bucket_word(exchange, word, content - WHOLE_RETRY)):
             return True
-    balancer_count(&group.retries_refused)
+    count_relaxed(&group.retries_refused)
     exchange.worker.block.retries_refused += 1
     return False

@@ -25,6 +25,16 @@ from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
+from native.atomics cimport (
+    add_and_get_ordered,
+    fence_acquire,
+    fence_ordered,
+    load_acquire,
+    load_relaxed32,
+    replace_ordered,
+    store_relaxed32,
+    store_release,
+)
 from native.hashing cimport xxh64
 from native.shm cimport ControlWords, SharedState, shared_control, worker_lives
 from native.sockets cimport iovec
@@ -37,31 +47,8 @@ cdef extern from *:
     #else
     #define CACHE_PAUSE() __asm__ __volatile__("" ::: "memory")
     #endif
-    static inline uint64_t cache_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline void cache_put(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-    static inline uint32_t cache_load32(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
-    static inline void cache_put32(uint32_t *word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
-    /* True: `word` was `expected` and is `value` now. */
-    static inline int cache_swap(uint64_t *word, uint64_t expected, uint64_t value) {
-        return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    }
-    static inline uint64_t cache_add(uint64_t *word, uint64_t value) {
-        return __atomic_add_fetch(word, value, __ATOMIC_SEQ_CST);
-    }
-    /* What was written before is seen by all who see what is written later, and what is read later is newer. */
-    static inline void cache_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-    /* What was read before is read before what is read later. */
-    static inline void cache_read_fence(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
     static inline void cache_prefetch(const void *at) { __builtin_prefetch(at); }
     """
-    uint64_t cache_load(const uint64_t* word) noexcept nogil
-    void cache_put(uint64_t* word, uint64_t value) noexcept nogil
-    uint32_t cache_load32(const uint32_t* word) noexcept nogil
-    void cache_put32(uint32_t* word, uint32_t value) noexcept nogil
-    bint cache_swap(uint64_t* word, uint64_t expected, uint64_t value) noexcept nogil
-    uint64_t cache_add(uint64_t* word, uint64_t value) noexcept nogil
-    void cache_fence() noexcept nogil
-    void cache_read_fence() noexcept nogil
     void cache_prefetch(const void* at) noexcept nogil
     void cache_pause "CACHE_PAUSE"() noexcept nogil
     int first_zero "__builtin_ctzll"(uint64_t word) noexcept nogil
@@ -217,12 +204,12 @@ cdef bint cache_open(ControlWords* control, uint32_t owner, uint64_t incarnation
         blocks -= 1
 
     header = <Header*> (<uint8_t*> control + control.cache_offset)
-    cache_put(&header.places, places - 1)
-    cache_put(&header.owners_offset, owners_offset)
-    cache_put(&header.owner_size, sizeof(Owner) + pins * 8)
-    cache_put(&header.pins, pins)
-    cache_put(&header.shards_offset, shards_offset)
-    cache_put(&header.shard_size, shard_size)
+    store_release(&header.places, places - 1)
+    store_release(&header.owners_offset, owners_offset)
+    store_release(&header.owner_size, sizeof(Owner) + pins * 8)
+    store_release(&header.pins, pins)
+    store_release(&header.shards_offset, shards_offset)
+    store_release(&header.shard_size, shard_size)
     store.header = header
     store.control = control
     store.shard_count = <uint32_t> shards

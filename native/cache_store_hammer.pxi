@@ -121,7 +121,7 @@ cdef class Hammer:
         return self.chance % below
 
     cdef void count(self, uint32_t what) noexcept nogil:
-        cache_add(self.board + what, 1)
+        add_and_get_ordered(self.board + what, 1)
 
     cdef CacheKey key_of(self, uint64_t number) noexcept nogil:
         cdef CacheKey key
@@ -137,7 +137,7 @@ cdef class Hammer:
         cdef uint64_t number = self.draw(NUMBERS)
         cdef uint64_t[20] full_key
         cdef CacheKey key = self.key_of(number)
-        cdef uint64_t over = cache_load(self.board + FIRST_EPOCH + NUMBERS + number)
+        cdef uint64_t over = load_acquire(self.board + FIRST_EPOCH + NUMBERS + number)
         cdef HeldEntry* held = &self.pinned[self.draw(HELD)]
         cdef HeldEntry found
         cdef uint64_t length
@@ -208,7 +208,7 @@ cdef class Hammer:
         cdef uint64_t sequence = cache_sequence(store)
         cdef CacheKey key
         held.content.number = self.draw(NUMBERS)
-        held.content.epoch = cache_load(self.board + FIRST_EPOCH + held.content.number)
+        held.content.epoch = load_acquire(self.board + FIRST_EPOCH + held.content.number)
         self.versions += 1
         held.content.version = self.versions
         held.content.length = self.draw(self.longest) if self.draw(16) == 0 else self.draw(4000)
@@ -267,7 +267,7 @@ cdef class Hammer:
             step = TAGS
         number = first
         while number < NUMBERS:
-            epochs[number] = cache_add(self.board + FIRST_EPOCH + number, 1)
+            epochs[number] = add_and_get_ordered(self.board + FIRST_EPOCH + number, 1)
             number += step
         if kind == 0:
             cache_purge_all(store)

@@ -10,7 +10,7 @@ cdef inline bint owner_lives(const CacheStore* store, uint32_t owner, uint64_t i
     cdef ControlWords* control = store.control
     if owner != CACHE_CONTROL:
         return worker_lives(control, owner, incarnation)
-    return cache_load(&control.control_pid) != 0 and cache_load(&control.control_restarts) == incarnation
+    return load_acquire(&control.control_pid) != 0 and load_acquire(&control.control_restarts) == incarnation
 
 
 cdef inline bint is_mine(const CacheStore* store, uint32_t owner, uint64_t incarnation) noexcept nogil:
@@ -37,10 +37,10 @@ cdef inline uint64_t pin_of(const Place* place, uint32_t block) noexcept nogil:
 cdef inline bint pins_count(const CacheStore* store, uint64_t number) noexcept nogil:
     """Whether the pins of an owner are those of a process that lives."""
     cdef Owner* owner = owner_at(store, number)
-    if cache_load(&owner.pins_used) == 0:
+    if load_acquire(&owner.pins_used) == 0:
         return False
     return owner_lives(store, <uint32_t> number - 1 if number else <uint32_t> CACHE_CONTROL,
-                       cache_load(&owner.incarnation))
+                       load_acquire(&owner.incarnation))
 
 
 cdef bint is_pinned(const CacheStore* store, const Place* place, uint32_t block) noexcept nogil:
@@ -49,13 +49,13 @@ cdef bint is_pinned(const CacheStore* store, const Place* place, uint32_t block)
     cdef Owner* owner
     cdef uint64_t pin = pin_of(place, block)
     cdef uint64_t number, at
-    cache_fence()
-    for number in range(cache_load(&header.owners_seen)):
+    fence_ordered()
+    for number in range(load_acquire(&header.owners_seen)):
         if not pins_count(store, number):
             continue
         owner = owner_at(store, number)
-        for at in range(min(cache_load(&owner.pins_used), header.pins)):
-            if cache_load(pins_of(owner) + at) == pin:
+        for at in range(min(load_acquire(&owner.pins_used), header.pins)):
+            if load_acquire(pins_of(owner) + at) == pin:
                 return True
     return False
 
@@ -80,11 +80,11 @@ cdef bint cache_pin(CacheStore* store, StoredEntry* entry) noexcept nogil:
             return False
     find_place(store, entry.shard, &place)
     if at >= owner.pins_used:
-        cache_put(&owner.pins_used, at + 1)
-    cache_put(pins + at, pin_of(&place, entry.block))
-    cache_fence()
+        store_release(&owner.pins_used, at + 1)
+    store_release(pins + at, pin_of(&place, entry.block))
+    fence_ordered()
     if not is_same(&place, entry):
-        cache_put(pins + at, 0)
+        store_release(pins + at, 0)
         return False
     owner.hint = at + 1
     entry.pin = <uint32_t> at + 1
@@ -96,7 +96,7 @@ cdef void cache_unpin(CacheStore* store, StoredEntry* entry) noexcept nogil:
     if entry.pin == 0:
         return
     owner = owner_at(store, owner_number(store))
-    cache_put(pins_of(owner) + entry.pin - 1, 0)
+    store_release(pins_of(owner) + entry.pin - 1, 0)
     owner.hint = entry.pin - 1
     entry.pin = 0
 
@@ -106,12 +106,12 @@ cdef void take_over_pins(CacheStore* store) noexcept nogil:
     cdef Header* header = header_of(store)
     cdef uint64_t number = owner_number(store)
     cdef Owner* owner = owner_at(store, number)
-    cdef uint64_t seen = cache_load(&header.owners_seen)
+    cdef uint64_t seen = load_acquire(&header.owners_seen)
     cdef uint64_t at
-    if cache_load(&owner.incarnation) != store.incarnation:
-        for at in range(min(cache_load(&owner.pins_used), header.pins)):
-            cache_put(pins_of(owner) + at, 0)
+    if load_acquire(&owner.incarnation) != store.incarnation:
+        for at in range(min(load_acquire(&owner.pins_used), header.pins)):
+            store_release(pins_of(owner) + at, 0)
         owner.hint = 0
-        cache_put(&owner.incarnation, store.incarnation)
-    while seen <= number and not cache_swap(&header.owners_seen, seen, number + 1):
-        seen = cache_load(&header.owners_seen)
+        store_release(&owner.incarnation, store.incarnation)
+    while seen <= number and not replace_ordered(&header.owners_seen, seen, number + 1):
+        seen = load_acquire(&header.owners_seen)

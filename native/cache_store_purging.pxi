@@ -2,17 +2,17 @@
 
 
 cdef inline uint64_t new_sequence(CacheStore* store) noexcept nogil:
-    return cache_add(&header_of(store).sequence, 1)
+    return add_and_get_ordered(&header_of(store).sequence, 1)
 
 
 cdef void raise_to(uint64_t* word, uint64_t sequence) noexcept nogil:
-    cdef uint64_t known = cache_load(word)
-    while known < sequence and not cache_swap(word, known, sequence):
-        known = cache_load(word)
+    cdef uint64_t known = load_acquire(word)
+    while known < sequence and not replace_ordered(word, known, sequence):
+        known = load_acquire(word)
 
 
 cdef uint64_t cache_sequence(CacheStore* store) noexcept nogil:
-    return cache_load(&header_of(store).sequence) if store.shard_count else 0
+    return load_acquire(&header_of(store).sequence) if store.shard_count else 0
 
 
 cdef uint32_t cache_mark_place(CacheStore* store, uint32_t kind, const void* text, uint32_t length) noexcept nogil:
@@ -41,12 +41,12 @@ cdef bint look_at(const Place* place, uint32_t block, EntryHead* head, uint64_t*
     """The head of the entry that begins at a block. False: none does. `word`: what retire() wants."""
     cdef uint32_t _attempt
     for _attempt in range(<uint32_t> CHANGING_ATTEMPTS):
-        word[0] = cache_load(&place.blocks[block].word)
+        word[0] = load_acquire(&place.blocks[block].word)
         if not can_be_removed(word[0]):
             return False
         memcpy(head, head_at(place, block), sizeof(EntryHead))
-        cache_read_fence()
-        if cache_load(&place.blocks[block].word) == word[0]:
+        fence_acquire()
+        if load_acquire(&place.blocks[block].word) == word[0]:
             return True
     return False
 
@@ -55,7 +55,7 @@ cdef void give_soon(const CacheStore* store, const Place* place, uint32_t block)
     """Give the blocks of an entry in limbo to others, if that can be done now; otherwise the hand does it."""
     if not lock_shard(store, place):
         return
-    if state_of(cache_load(&place.blocks[block].word)) == LIMBO:
+    if state_of(load_acquire(&place.blocks[block].word)) == LIMBO:
         give_if_unpinned(store, place, block)
     unlock_shard(place)
 
@@ -73,9 +73,9 @@ cdef bint cache_remove(CacheStore* store, const CacheKey* key) noexcept nogil:
     find_place(store, shard_of(store, hash), &place)
     bucket = place.index + <uint64_t> bucket_of(&place, hash) * WAYS
     raise_to(&place.shard.removals[hash % REMOVAL_PLACES], new_sequence(store))
-    cache_fence()
+    fence_ordered()
     for way in range(<uint32_t> WAYS):
-        block = <uint32_t> cache_load(bucket + way) - 1
+        block = <uint32_t> load_acquire(bucket + way) - 1
         if block >= place.block_count:
             continue
         # It fails only when somebody publishes or freshens it meanwhile.

@@ -9,7 +9,7 @@ ctypedef struct Walk:
 
 cdef inline uint32_t next_block(const Place* place, uint32_t block) noexcept nogil:
     """Not a block (>= block_count) after the last one."""
-    return cache_load32(&place.blocks[block].next) - 1
+    return load_relaxed32(&place.blocks[block].next) - 1
 
 
 cdef bint walk_to(const Place* place, uint32_t first, uint64_t offset, Walk* walk) noexcept nogil:
@@ -85,12 +85,12 @@ cdef bint copy_out(const Place* place, uint32_t first, uint64_t offset, void* ta
 cdef inline uint64_t settled_word(const Block* block) noexcept nogil:
     """The word of a first block. Who freshens an entry does so in an instant."""
     cdef uint32_t _attempt
-    cdef uint64_t word = cache_load(&block.word)
+    cdef uint64_t word = load_acquire(&block.word)
     for _attempt in range(<uint32_t> CHANGING_ATTEMPTS):
         if state_of(word) != CHANGING:
             break
         cache_pause()
-        word = cache_load(&block.word)
+        word = load_acquire(&block.word)
     return word
 
 
@@ -103,12 +103,12 @@ cdef bint is_void(const CacheStore* store, const EntryHead* head) noexcept nogil
     cdef Header* header = header_of(store)
     cdef uint64_t* marks = marks_of(store)
     cdef uint32_t at
-    if cache_load(&header.sequence) == head.sequence:
+    if load_acquire(&header.sequence) == head.sequence:
         return False
-    if cache_load(&header.purged) > head.sequence:
+    if load_acquire(&header.purged) > head.sequence:
         return True
     for at in range(min(<uint32_t> head.mark_count, <uint32_t> MAX_MARKS)):
-        if cache_load(marks + (head.marks[at] & header.places)) > head.sequence:
+        if load_acquire(marks + (head.marks[at] & header.places)) > head.sequence:
             return True
     return False
 
@@ -122,7 +122,7 @@ cdef bint look_up(const CacheStore* store, const Place* place, uint64_t hash, co
     cdef uint64_t hint, word
     cdef EntryHead* head
     for way in range(<uint32_t> WAYS):
-        hint = cache_load(bucket + way)
+        hint = load_acquire(bucket + way)
         block = <uint32_t> hint - 1
         if <uint32_t> (hint >> 32) != tag or block >= place.block_count:
             continue
@@ -139,8 +139,8 @@ cdef bint look_up(const CacheStore* store, const Place* place, uint64_t hash, co
         if full_key != NULL and (found.head.key_length != key_length
                                  or not same_bytes(place, block, sizeof(EntryHead), full_key, key_length)):
             continue
-        cache_read_fence()
-        if cache_load(&place.blocks[block].word) != word:
+        fence_acquire()
+        if load_acquire(&place.blocks[block].word) != word:
             continue
         found.shard = place.number
         found.block = block
@@ -164,15 +164,15 @@ cdef bint cache_find(CacheStore* store, const CacheKey* key, const void* full_ke
     block = &place.blocks[found.block]
     if found.head.keep_until_ms <= now_ms or is_void(store, &found.head):
         # nobody will ever find it again: the hand may take it
-        cache_swap(&block.word, block_word(found.version, USED), block_word(found.version + 1, LIMBO))
+        replace_ordered(&block.word, block_word(found.version, USED), block_word(found.version + 1, LIMBO))
         return False
-    if cache_load32(&block.referenced) == 0:
-        cache_put32(&block.referenced, 1)
+    if load_relaxed32(&block.referenced) == 0:
+        store_relaxed32(&block.referenced, 1)
     return True
 
 
 cdef inline bint is_same(const Place* place, const StoredEntry* entry) noexcept nogil:
-    return cache_load(&place.blocks[entry.block].word) == block_word(entry.version, USED)
+    return load_acquire(&place.blocks[entry.block].word) == block_word(entry.version, USED)
 
 
 cdef inline bint is_within(const StoredEntry* entry, uint64_t offset, uint64_t length) noexcept nogil:
@@ -189,7 +189,7 @@ cdef bint cache_read(CacheStore* store, const StoredEntry* entry, uint64_t offse
         return False
     if not copy_out(&place, entry.block, sizeof(EntryHead) + entry.head.key_length + offset, target, length):
         return False
-    cache_read_fence()
+    fence_acquire()
     return entry.pin != 0 or is_same(&place, entry)
 
 

@@ -22,12 +22,12 @@ cdef bint lock_shard(const CacheStore* store, const Place* place) noexcept nogil
     if not owner_lives(store, store.owner, store.incarnation):
         return False
     for attempt in range(<uint32_t> LOCK_ATTEMPTS):
-        held = cache_load(lock)
+        held = load_acquire(lock)
         if held == 0:
-            if cache_swap(lock, 0, mine):
+            if replace_ordered(lock, 0, mine):
                 return True
         elif attempt % LOCK_LIFE == 0 and not owner_lives(store, <uint32_t> (held >> 40) - 1, held & <uint64_t> 0xffffffffff):
-            if cache_swap(lock, held, mine):
+            if replace_ordered(lock, held, mine):
                 empty_shard(store, place)
                 return True
         cache_pause()
@@ -35,14 +35,14 @@ cdef bint lock_shard(const CacheStore* store, const Place* place) noexcept nogil
 
 
 cdef inline void unlock_shard(const Place* place) noexcept nogil:
-    cache_put(&place.shard.lock, 0)
+    store_release(&place.shard.lock, 0)
 
 
 # --- blocks, with the lock -------------------------------------------------------------------------------------------
 cdef inline void give_block(const Place* place, uint32_t block) noexcept nogil:
     """Make a block free."""
     cdef Block* described = &place.blocks[block]
-    cache_put(&described.word, block_word(version_of(cache_load(&described.word)), FREE))
+    store_release(&described.word, block_word(version_of(load_acquire(&described.word)), FREE))
     place.map[block // 64] &= ~(<uint64_t> 1 << (block % 64))
     place.shard.used -= 1
 
@@ -67,12 +67,12 @@ cdef uint32_t take_block(const CacheStore* store, const Place* place) noexcept n
     shard.used += 1
     shard.cursor = block + 1
     if block >= shard.touched:
-        cache_put(&shard.touched, <uint64_t> block + 1)
+        store_release(&shard.touched, <uint64_t> block + 1)
     described = &place.blocks[block]
-    cache_put32(&described.next, 0)
+    store_relaxed32(&described.next, 0)
     described.incarnation = <uint32_t> store.incarnation
-    cache_put(&described.word, block_word(version_of(cache_load(&described.word)), FILLING)
-              | <uint64_t> store.owner << 8)
+    store_release(&described.word, block_word(version_of(load_acquire(&described.word)), FILLING)
+                  | <uint64_t> store.owner << 8)
     return block
 
 
@@ -82,7 +82,7 @@ cdef void forget(const Place* place, uint32_t block) noexcept nogil:
     cdef uint32_t way
     for way in range(<uint32_t> WAYS):
         if <uint32_t> bucket[way] == block + 1:
-            cache_put(bucket + way, 0)
+            store_release(bucket + way, 0)
 
 
 cdef void give_entry(const Place* place, uint32_t first) noexcept nogil:
@@ -108,15 +108,15 @@ cdef bint give_if_unpinned(const CacheStore* store, const Place* place, uint32_t
 
 cdef inline bint retire(const Place* place, uint32_t block, uint64_t word) noexcept nogil:
     """Take an entry away from those who look for it; needs no lock. False: it has changed."""
-    return cache_swap(&place.blocks[block].word, word, block_word(version_of(word) + 1, LIMBO))
+    return replace_ordered(&place.blocks[block].word, word, block_word(version_of(word) + 1, LIMBO))
 
 
 cdef void evict(const CacheStore* store, const Place* place, uint32_t block) noexcept nogil:
     """Take away an entry, and give its blocks to others as soon as nobody reads it any more."""
-    cdef uint64_t word = cache_load(&place.blocks[block].word)
+    cdef uint64_t word = load_acquire(&place.blocks[block].word)
     if state_of(word) == USED:
         retire(place, block, word)
-    if state_of(cache_load(&place.blocks[block].word)) == LIMBO:
+    if state_of(load_acquire(&place.blocks[block].word)) == LIMBO:
         give_if_unpinned(store, place, block)
 
 
@@ -145,12 +145,12 @@ cdef bint make_room(const CacheStore* store, const Place* place, uint64_t blocks
         block = <uint32_t> shard.hand
         shard.hand = block + 1 if block + 1 < shard.touched else 0
         described = &place.blocks[block]
-        word = cache_load(&described.word)
+        word = load_acquire(&described.word)
         if state_of(word) == USED:
-            if cache_load32(&described.referenced):
-                cache_put32(&described.referenced, 0)
+            if load_relaxed32(&described.referenced):
+                store_relaxed32(&described.referenced, 0)
             else:
-                cache_add(&header_of(store).evictions, 1)
+                add_and_get_ordered(&header_of(store).evictions, 1)
                 evict(store, place, block)
         elif state_of(word) == LIMBO:
             give_if_unpinned(store, place, block)
@@ -172,7 +172,7 @@ cdef void empty_shard(const CacheStore* store, const Place* place) noexcept nogi
     for block in range(touched):
         withdraw(place, block)
     memset(place.index, 0, <size_t> place.bucket_count * WAYS * 8)
-    cache_fence()
+    fence_ordered()
     keep_pinned(store, place)
     memset(place.map, 0, map_size(place.block_count))
     shard.touched = touched
@@ -182,21 +182,21 @@ cdef void empty_shard(const CacheStore* store, const Place* place) noexcept nogi
     shard.cursor = 0
     for block in range(touched):
         settle(store, place, block)
-    cache_add(&header_of(store).emptied, 1)
+    add_and_get_ordered(&header_of(store).emptied, 1)
 
 
 cdef void withdraw(const Place* place, uint32_t block) noexcept nogil:
     """Take away the entry that begins here, if one does."""
     cdef Block* described = &place.blocks[block]
-    cdef uint64_t word = cache_load(&described.word)
+    cdef uint64_t word = load_acquire(&described.word)
     described.kept = 0
     while state_of(word) == USED or state_of(word) == CHANGING:
         if retire(place, block, word):
             return
-        word = cache_load(&described.word)
+        word = load_acquire(&described.word)
     # Nobody has read one that was being published, and its chain may not be whole.
     if state_of(word) == PUBLISHING:
-        cache_put(&described.word, block_word(version_of(word) + 1, FREE))
+        store_release(&described.word, block_word(version_of(word) + 1, FREE))
 
 
 cdef void keep_pinned(const CacheStore* store, const Place* place) noexcept nogil:
@@ -206,16 +206,16 @@ cdef void keep_pinned(const CacheStore* store, const Place* place) noexcept nogi
     cdef uint64_t number, at, pin
     cdef uint32_t block, left
     cdef Owner* owner
-    for number in range(cache_load(&header.owners_seen)):
+    for number in range(load_acquire(&header.owners_seen)):
         if not pins_count(store, number):
             continue
         owner = owner_at(store, number)
-        for at in range(min(cache_load(&owner.pins_used), header.pins)):
-            pin = cache_load(pins_of(owner) + at)
+        for at in range(min(load_acquire(&owner.pins_used), header.pins)):
+            pin = load_acquire(pins_of(owner) + at)
             if pin < first_pin or pin - first_pin >= place.block_count:
                 continue
             block = <uint32_t> (pin - first_pin)
-            if state_of(cache_load(&place.blocks[block].word)) != LIMBO:
+            if state_of(load_acquire(&place.blocks[block].word)) != LIMBO:
                 continue
             left = place.block_count
             while block < place.block_count and left:
@@ -227,7 +227,7 @@ cdef void keep_pinned(const CacheStore* store, const Place* place) noexcept nogi
 cdef void settle(const CacheStore* store, const Place* place, uint32_t block) noexcept nogil:
     """Give a block a place in the new map, or make it free."""
     cdef Block* described = &place.blocks[block]
-    cdef uint64_t word = cache_load(&described.word)
+    cdef uint64_t word = load_acquire(&described.word)
     cdef uint32_t state = state_of(word)
     if state == FILLING and not is_left_over(store, described, word):
         pass
@@ -235,7 +235,7 @@ cdef void settle(const CacheStore* store, const Place* place, uint32_t block) no
         if state == LIMBO:
             place.shard.entries += 1
     else:
-        cache_put(&described.word, block_word(version_of(word), FREE))
+        store_release(&described.word, block_word(version_of(word), FREE))
         return
     place.map[block // 64] |= <uint64_t> 1 << (block % 64)
     place.shard.used += 1
@@ -251,12 +251,12 @@ cdef void cache_take_over(CacheStore* store) noexcept nogil:
     take_over_pins(store)
     for number in range(store.shard_count):
         find_place(store, number, &place)
-        if cache_load(&place.shard.touched) == 0 and cache_load(&place.shard.lock) == 0:
+        if load_acquire(&place.shard.touched) == 0 and load_acquire(&place.shard.lock) == 0:
             continue
         if not lock_shard(store, &place):
             continue             # the hand will come by
         for block in range(<uint32_t> place.shard.touched):
-            word = cache_load(&place.blocks[block].word)
+            word = load_acquire(&place.blocks[block].word)
             if owner_of(word) == store.owner and is_left_over(store, &place.blocks[block], word):
                 give_block(&place, block)
         unlock_shard(&place)

@@ -159,7 +159,7 @@ cdef dict check_shard(CacheView view, const Place* place):
     assert lock_shard(&view.store_, place), "the shard is locked"
     for block in range(place.block_count):
         described = &place.blocks[block]
-        word = cache_load(&described.word)
+        word = load_acquire(&described.word)
         state = state_of(word)
         assert (state != FREE) == bool(place.map[block // 64] >> (block % 64) & 1), "the map is wrong"
         assert state == FREE or block < place.shard.touched, "used, but not touched"
@@ -176,7 +176,7 @@ cdef dict check_shard(CacheView view, const Place* place):
             at = block
             while at < place.block_count:
                 assert at not in chained, "two entries have a block in common"
-                assert at == block or state_of(cache_load(&place.blocks[at].word)) == CHAINED, "a broken chain"
+                assert at == block or state_of(load_acquire(&place.blocks[at].word)) == CHAINED, "a broken chain"
                 chained.add(at)
                 length += 1
                 at = next_block(place, at)

@@ -93,7 +93,7 @@ cdef class CacheView:
         find_place(&self.store_, entry.shard, &place)
         if not copy_out(&place, entry.block, sizeof(EntryHead) + begin, <char*> copied, length):
             return None
-        cache_read_fence()
+        fence_acquire()
         return copied if entry.pin or is_same(&place, entry) else None
 
     cdef dict show(self, const StoredEntry* entry):
@@ -145,8 +145,8 @@ cdef class CacheView:
                 return None
             full_key = PyBytes_FromStringAndSize(NULL, head.key_length)
             copied = copy_out(place, block, sizeof(EntryHead), <char*> <bytes> full_key, head.key_length)
-            cache_read_fence()
-            if copied and cache_load(&place.blocks[block].word) == word[0]:
+            fence_acquire()
+            if copied and load_acquire(&place.blocks[block].word) == word[0]:
                 return show_head(head, full_key)
         return None
 
@@ -157,7 +157,7 @@ cdef class CacheView:
         cdef uint32_t block
         found = []
         find_place(&self.store_, shard, &place)
-        for block in range(<uint32_t> min(cache_load(&place.shard.touched), <uint64_t> place.block_count)):
+        for block in range(<uint32_t> min(load_acquire(&place.shard.touched), <uint64_t> place.block_count)):
             shown = self.entry_at(&place, block, &head, &word)
             if shown is not None and head.keep_until_ms > now and not is_void(&self.store_, &head):
                 if state_of(word) != PUBLISHING:
@@ -238,7 +238,7 @@ cdef class CacheView:
             return 0
         # First this, then the search: see make_known().
         raise_to(&header_of(&self.store_).removed, new_sequence(&self.store_))
-        cache_fence()
+        fence_ordered()
         counted = 0
         for shard in range(self.store_.shard_count):
             counted += self.remove_in(shard, predicate, prefix, scope, now)
@@ -251,12 +251,12 @@ cdef class CacheView:
         cdef uint32_t block
         counted = 0
         find_place(&self.store_, shard, &place)
-        for block in range(<uint32_t> min(cache_load(&place.shard.touched), <uint64_t> place.block_count)):
+        for block in range(<uint32_t> min(load_acquire(&place.shard.touched), <uint64_t> place.block_count)):
             while self.is_chosen(&place, block, &head, &word, predicate, prefix, scope):
                 if retire(&place, block, word):
                     counted += head.keep_until_ms > now
                     break
-            if state_of(cache_load(&place.blocks[block].word)) == LIMBO:
+            if state_of(load_acquire(&place.blocks[block].word)) == LIMBO:
                 give_soon(&self.store_, &place, block)
         return counted
 
@@ -286,16 +286,16 @@ cdef class CacheView:
                                   "purged"), 0)
         for shard in range(self.store_.shard_count):
             find_place(&self.store_, shard, &place)
-            entries += cache_load(&place.shard.entries)
-            used += cache_load(&place.shard.used)
+            entries += load_acquire(&place.shard.entries)
+            used += load_acquire(&place.shard.used)
         return {
             "entries": entries,
             "bytes": used * BLOCK_SIZE,
             "size": <uint64_t> self.store_.shard_count * self.store_.blocks_per_shard * BLOCK_SIZE,
             "shards": self.store_.shard_count,
             "longest": self.store_.longest,
-            "evictions": cache_load(&header.evictions),
-            "emptied": cache_load(&header.emptied),
-            "skipped": cache_load(&header.skipped),
-            "purged": cache_load(&header.refused),
+            "evictions": load_acquire(&header.evictions),
+            "emptied": load_acquire(&header.emptied),
+            "skipped": load_acquire(&header.skipped),
+            "purged": load_acquire(&header.refused),
         }

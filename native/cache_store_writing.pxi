@@ -9,7 +9,7 @@ cdef inline uint64_t blocks_for(uint64_t size) noexcept nogil:
 
 
 cdef inline void count_skipped(CacheStore* store) noexcept nogil:
-    cache_add(&header_of(store).skipped, 1)
+    add_and_get_ordered(&header_of(store).skipped, 1)
 
 
 cdef bint add_blocks(const CacheStore* store, const Place* place, Filling* filling, uint64_t count) noexcept nogil:
@@ -23,7 +23,7 @@ cdef bint add_blocks(const CacheStore* store, const Place* place, Filling* filli
     while count:
         block = take_block(store, place)
         if filling.active:
-            cache_put32(&place.blocks[filling.last_block].next, block + 1)
+            store_relaxed32(&place.blocks[filling.last_block].next, block + 1)
         else:
             filling.first_block = block
             filling.active = 1
@@ -117,7 +117,7 @@ cdef void cache_discard(CacheStore* store, Filling* filling) noexcept nogil:
             give_block(&place, block)
         else:                    # the hand takes it, in a while
             described = &place.blocks[block]
-            cache_put(&described.word, block_word(version_of(cache_load(&described.word)), DISCARDED))
+            store_release(&described.word, block_word(version_of(load_acquire(&described.word)), DISCARDED))
         block = following
     if locked:
         unlock_shard(&place)
@@ -127,8 +127,8 @@ cdef void cache_discard(CacheStore* store, Filling* filling) noexcept nogil:
 cdef bint is_outdated(const CacheStore* store, const Place* place, uint64_t hash,
                       const EntryHead* head) noexcept nogil:
     """Whether something was purged or removed, since its request began, that this entry may be."""
-    return (cache_load(&header_of(store).removed) > head.sequence
-            or cache_load(&place.shard.removals[hash % REMOVAL_PLACES]) > head.sequence
+    return (load_acquire(&header_of(store).removed) > head.sequence
+            or load_acquire(&place.shard.removals[hash % REMOVAL_PLACES]) > head.sequence
             or is_void(store, head))
 
 
@@ -144,12 +144,12 @@ cdef uint32_t choose_way(const Place* place, const uint64_t* bucket, uint32_t ta
         if block >= place.block_count:
             empty = way
             continue
-        state = state_of(cache_load(&place.blocks[block].word))
+        state = state_of(load_acquire(&place.blocks[block].word))
         if state != USED:
             empty = way          # in limbo: it is not looked for any more
         elif <uint32_t> (bucket[way] >> 32) == tag and same_key(&head_at(place, block).key, key):
             old[0] = way
-        elif cache_load32(&place.blocks[block].referenced) == 0:
+        elif load_relaxed32(&place.blocks[block].referenced) == 0:
             unused = way
     if empty < WAYS:
         return empty
@@ -169,31 +169,31 @@ cdef bint make_known(CacheStore* store, const Place* place, uint64_t hash, uint3
     cdef uint32_t bucket_number = bucket_of(place, hash)
     cdef uint64_t* bucket = place.index + <uint64_t> bucket_number * WAYS
     cdef Block* described = &place.blocks[first]
-    cdef uint32_t version = version_of(cache_load(&described.word))
+    cdef uint32_t version = version_of(load_acquire(&described.word))
     cdef uint32_t block = next_block(place, first)
     cdef uint32_t old, way, displaced, replaced
     while block < place.block_count:
-        cache_put(&place.blocks[block].word, block_word(version_of(cache_load(&place.blocks[block].word)), CHAINED))
+        store_release(&place.blocks[block].word, block_word(version_of(load_acquire(&place.blocks[block].word)), CHAINED))
         block = next_block(place, block)
     described.bucket = bucket_number
-    cache_put32(&described.referenced, 0)
-    cache_put(&described.word, block_word(version, PUBLISHING))
+    store_relaxed32(&described.referenced, 0)
+    store_release(&described.word, block_word(version, PUBLISHING))
     way = choose_way(place, bucket, tag_of(hash), &head.key, &old)
     displaced = <uint32_t> bucket[way] - 1
     replaced = <uint32_t> bucket[old] - 1 if old < WAYS else place.block_count
-    cache_put(bucket + way, <uint64_t> tag_of(hash) << 32 | (first + 1))
+    store_release(bucket + way, <uint64_t> tag_of(hash) << 32 | (first + 1))
     place.shard.entries += 1
-    cache_fence()
+    fence_ordered()
     published = (not is_outdated(store, place, hash, head)
-                 and cache_swap(&described.word, block_word(version, PUBLISHING), block_word(version + 1, USED)))
+                 and replace_ordered(&described.word, block_word(version, PUBLISHING), block_word(version + 1, USED)))
     if replaced < place.block_count:
         evict(store, place, replaced)
     if displaced < place.block_count and displaced != replaced:
-        if state_of(cache_load(&place.blocks[displaced].word)) == USED:
-            cache_add(&header_of(store).evictions, 1)
+        if state_of(load_acquire(&place.blocks[displaced].word)) == USED:
+            add_and_get_ordered(&header_of(store).evictions, 1)
         evict(store, place, displaced)
     if not published:
-        cache_put(&described.word, block_word(version + 1, LIMBO))
+        store_release(&described.word, block_word(version + 1, LIMBO))
         give_entry(place, first)
     return published
 
@@ -217,7 +217,7 @@ cdef bint cache_publish(CacheStore* store, Filling* filling, EntryHead* head) no
     stored[0] = head[0]
     hash = place_hash(store, &filling.key)
     if is_outdated(store, &place, hash, head):
-        cache_add(&header_of(store).refused, 1)
+        add_and_get_ordered(&header_of(store).refused, 1)
         cache_discard(store, filling)
         return False
     if not lock_shard(store, &place):
@@ -228,7 +228,7 @@ cdef bint cache_publish(CacheStore* store, Filling* filling, EntryHead* head) no
     published = make_known(store, &place, hash, filling.first_block, head)
     unlock_shard(&place)
     if not published:
-        cache_add(&header_of(store).refused, 1)
+        add_and_get_ordered(&header_of(store).refused, 1)
     return published
 
 
@@ -241,15 +241,15 @@ cdef bint cache_freshen(CacheStore* store, StoredEntry* entry, const EntryHead* 
     word = &place.blocks[entry.block].word
     if not lock_shard(store, &place):
         return False
-    freshened = cache_swap(word, block_word(entry.version, USED), block_word(entry.version + 1, CHANGING))
+    freshened = replace_ordered(word, block_word(entry.version, USED), block_word(entry.version + 1, CHANGING))
     if freshened:
         stored = head_at(&place, entry.block)
         copy_times(stored, head)
         copy_times(&entry.head, head)
-        cache_fence()
+        fence_ordered()
         entry.version += 2
         # somebody may have taken the entry away meanwhile
-        freshened = cache_swap(word, block_word(entry.version - 1, CHANGING), block_word(entry.version, USED))
+        freshened = replace_ordered(word, block_word(entry.version - 1, CHANGING), block_word(entry.version, USED))
     unlock_shard(&place)
     return freshened
 

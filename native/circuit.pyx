@@ -16,25 +16,9 @@ up still counts while the circuit is half open, or one could never be closed who
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from native.atomics cimport compare_swap, count_relaxed, load_acquire, store_release
 from native.hashing cimport xxh64
 from native.shm cimport CIRCUIT_SIZE, CIRCUIT_SLOTS, SharedState, shared_control
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    static inline uint64_t circuit_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline void circuit_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-    static inline void circuit_add(uint64_t *word) { __atomic_fetch_add(word, 1, __ATOMIC_RELAXED); }
-    /* Where another value stands, it is put in `expected`. */
-    static inline int circuit_swap(uint64_t *word, uint64_t *expected, uint64_t value)
-    {
-        return __atomic_compare_exchange_n(word, expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
-    """
-    uint64_t circuit_load(const uint64_t* word) noexcept nogil
-    void circuit_store(uint64_t* word, uint64_t value) noexcept nogil
-    void circuit_add(uint64_t* word) noexcept nogil
-    bint circuit_swap(uint64_t* word, uint64_t* expected, uint64_t value) noexcept nogil
 
 assert sizeof(Circuit) == CIRCUIT_SIZE
 
@@ -115,22 +99,22 @@ cdef Circuit* take_over(ControlWords* control, uint64_t identity, uint64_t now_m
     cdef uint32_t step
     for step in range(<uint32_t> WINDOW):
         slot = slot_at(control, identity, step)
-        used = circuit_load(&slot.used_ms)
+        used = load_acquire(&slot.used_ms)
         if oldest == NULL or used < oldest_use:
             oldest = slot
             oldest_use = used
     if oldest_use + UNUSED_MS > now_ms:
         return NULL
-    previous = circuit_load(&oldest.identity)
-    word = circuit_load(&oldest.state)
+    previous = load_acquire(&oldest.identity)
+    word = load_acquire(&oldest.state)
     # First closed, then given away: whoever is killed in between leaves a circuit closed that nobody used.
-    if not circuit_swap(&oldest.state, &word, next_period(word, CIRCUIT_CLOSED, now_ms, 0)):
+    if not compare_swap(&oldest.state, &word, next_period(word, CIRCUIT_CLOSED, now_ms, 0)):
         return NULL
-    circuit_store(&oldest.used_ms, now_ms)
-    if not circuit_swap(&oldest.identity, &previous, identity):
+    store_release(&oldest.used_ms, now_ms)
+    if not compare_swap(&oldest.identity, &previous, identity):
         return NULL
-    circuit_store(&oldest.opened, 0)
-    circuit_store(&oldest.refused, 0)
+    store_release(&oldest.opened, 0)
+    store_release(&oldest.refused, 0)
     return oldest
 
 
@@ -142,13 +126,13 @@ cdef Circuit* circuit_find(ControlWords* control, uint64_t identity, bint make, 
         return NULL
     for step in range(<uint32_t> WINDOW):
         slot = slot_at(control, identity, step)
-        found = circuit_load(&slot.identity)
+        found = load_acquire(&slot.identity)
         if found == 0:
             # Slots never become free again: whoever has this identity would have been found by now.
             if not make:
                 return NULL
-            circuit_store(&slot.used_ms, now_ms)
-            if circuit_swap(&slot.identity, &found, identity):
+            store_release(&slot.used_ms, now_ms)
+            if compare_swap(&slot.identity, &found, identity):
                 return slot
         if found == identity:
             return slot
@@ -158,7 +142,7 @@ cdef Circuit* circuit_find(ControlWords* control, uint64_t identity, bint make, 
 # --- requests --------------------------------------------------------------------------------------------------------
 cdef bint circuit_would_admit(const Circuit* circuit, const CircuitRules* rules, uint64_t now_ms,
                               uint64_t* left_ms) noexcept nogil:
-    cdef uint64_t word = circuit_load(&circuit.state)
+    cdef uint64_t word = load_acquire(&circuit.state)
     left_ms[0] = 0
     if state_of(word) == CIRCUIT_CLOSED or (state_of(word) == CIRCUIT_HALF_OPEN and entered_of(word) < rules.probes):
         return True
@@ -167,10 +151,10 @@ cdef bint circuit_would_admit(const Circuit* circuit, const CircuitRules* rules,
 
 
 cdef bint circuit_enter(Circuit* circuit, const CircuitRules* rules, uint64_t now_ms, CircuitEntry* entry) noexcept nogil:
-    cdef uint64_t word = circuit_load(&circuit.state)
+    cdef uint64_t word = load_acquire(&circuit.state)
     cdef uint64_t next_word
-    if now_ms >= circuit_load(&circuit.used_ms) + USE_STEP_MS:
-        circuit_store(&circuit.used_ms, now_ms)
+    if now_ms >= load_acquire(&circuit.used_ms) + USE_STEP_MS:
+        store_release(&circuit.used_ms, now_ms)
     entry.left_ms = 0
     entry.admitted = True
     entry.is_probe = False
@@ -190,7 +174,7 @@ cdef bint circuit_enter(Circuit* circuit, const CircuitRules* rules, uint64_t no
             entry.admitted = False
             entry.left_ms = left_of(word, rules, now_ms)
             return False
-        if circuit_swap(&circuit.state, &word, next_word):
+        if compare_swap(&circuit.state, &word, next_word):
             entry.ticket = period_of(next_word)
             entry.is_probe = True
             entry.changed = state_of(word) == CIRCUIT_OPEN
@@ -198,12 +182,12 @@ cdef bint circuit_enter(Circuit* circuit, const CircuitRules* rules, uint64_t no
 
 
 cdef void circuit_count_refused(Circuit* circuit) noexcept nogil:
-    circuit_add(&circuit.refused)
+    count_relaxed(&circuit.refused)
 
 
 cdef CircuitChange circuit_succeeded(Circuit* circuit, const CircuitRules* rules, uint64_t ticket,
                                      uint64_t now_ms) noexcept nogil:
-    cdef uint64_t word = circuit_load(&circuit.state)
+    cdef uint64_t word = load_acquire(&circuit.state)
     cdef uint64_t next_word, entered
     while True:
         if state_of(word) == CIRCUIT_HALF_OPEN and state_of_period(ticket) == CIRCUIT_HALF_OPEN:
@@ -218,13 +202,13 @@ cdef CircuitChange circuit_succeeded(Circuit* circuit, const CircuitRules* rules
             next_word = word & ~COUNT_MASK
         else:
             return CIRCUIT_UNCHANGED
-        if circuit_swap(&circuit.state, &word, next_word):
+        if compare_swap(&circuit.state, &word, next_word):
             return CIRCUIT_HAS_CLOSED if state_of(next_word) != state_of(word) else CIRCUIT_UNCHANGED
 
 
 cdef CircuitChange circuit_failed(Circuit* circuit, const CircuitRules* rules, uint64_t ticket,
                                   uint64_t now_ms) noexcept nogil:
-    cdef uint64_t word = circuit_load(&circuit.state)
+    cdef uint64_t word = load_acquire(&circuit.state)
     cdef uint64_t next_word
     while True:
         if period_of(word) != ticket:
@@ -233,17 +217,17 @@ cdef CircuitChange circuit_failed(Circuit* circuit, const CircuitRules* rules, u
             next_word = word + 1
         else:
             next_word = next_period(word, CIRCUIT_OPEN, now_ms, 0)
-        if circuit_swap(&circuit.state, &word, next_word):
+        if compare_swap(&circuit.state, &word, next_word):
             if state_of(next_word) == CIRCUIT_CLOSED:
                 return CIRCUIT_UNCHANGED
-            circuit_add(&circuit.opened)
+            count_relaxed(&circuit.opened)
             return CIRCUIT_HAS_OPENED
 
 
 cdef void circuit_returned(Circuit* circuit, uint64_t ticket) noexcept nogil:
-    cdef uint64_t word = circuit_load(&circuit.state)
+    cdef uint64_t word = load_acquire(&circuit.state)
     while state_of(word) == CIRCUIT_HALF_OPEN and period_of(word) == ticket and entered_of(word) > succeeded_of(word):
-        if circuit_swap(&circuit.state, &word, word - probes(1, 0)):
+        if compare_swap(&circuit.state, &word, word - probes(1, 0)):
             return
 
 

@@ -47,15 +47,15 @@ cdef class CircuitTable:
         cdef CircuitRules rules
         if circuit == NULL:
             return None
-        cdef uint64_t word = circuit_load(&circuit.state)
+        cdef uint64_t word = load_acquire(&circuit.state)
         rules.timeout_ms = timeout_ms
         return {
             "state": CircuitState(state_of(word)),
             "failures": word & COUNT_MASK if state_of(word) == CIRCUIT_CLOSED else 0,
             "since_ms": since_of(word),
             "left_ms": left_of(word, &rules, now_ms) if state_of(word) != CIRCUIT_CLOSED else 0,
-            "opened": circuit_load(&circuit.opened),
-            "refused": circuit_load(&circuit.refused),
+            "opened": load_acquire(&circuit.opened),
+            "refused": load_acquire(&circuit.refused),
         }
 
     def close(self, uint64_t identity, uint64_t now_ms):
@@ -63,8 +63,8 @@ cdef class CircuitTable:
         cdef Circuit* circuit = circuit_find(self.control, identity, False, now_ms)
         if circuit == NULL:
             return False
-        cdef uint64_t word = circuit_load(&circuit.state)
-        while not circuit_swap(&circuit.state, &word, next_period(word, CIRCUIT_CLOSED, now_ms, 0)):
+        cdef uint64_t word = load_acquire(&circuit.state)
+        while not compare_swap(&circuit.state, &word, next_period(word, CIRCUIT_CLOSED, now_ms, 0)):
             pass
         return True
 

@@ -1,18 +1,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
+from native.atomics cimport fence_ordered, load_acquire, store_release
 from native.hashing cimport xxh64
 from native.shm cimport CONSUMER_SLOTS, ConsumerCount, ConsumerTable, SharedState, shared_control, shared_worker
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    static inline uint64_t count_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline void count_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-    static inline void count_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-    """
-    uint64_t count_load(const uint64_t* word) noexcept nogil
-    void count_store(uint64_t* word, uint64_t value) noexcept nogil
-    void count_fence() noexcept nogil
 
 cdef enum:
     MOST_READS = 8               # of a slot that changes hands while it is read
@@ -26,20 +16,20 @@ cdef void take_slot(ConsumerTable* table, ConsumerCount* slot, uint64_t consumer
     is killed here leaves it odd, and the next one may take it."""
     cdef uint64_t version = slot.version | 1
     if slot.version == 0:
-        count_store(&table.used, table.used + 1)
-    count_store(&slot.version, version)
-    count_fence()
-    count_store(&slot.consumer_hash, consumer_hash)
-    count_store(&slot.route_hash, route_hash)
-    count_store(&slot.outcome, outcome)
-    count_store(&slot.requests, 0)
-    count_store(&slot.ingress_bytes, 0)
-    count_store(&slot.egress_bytes, 0)
-    count_store(&slot.version, version + 1)
+        store_release(&table.used, table.used + 1)
+    store_release(&slot.version, version)
+    fence_ordered()
+    store_release(&slot.consumer_hash, consumer_hash)
+    store_release(&slot.route_hash, route_hash)
+    store_release(&slot.outcome, outcome)
+    store_release(&slot.requests, 0)
+    store_release(&slot.ingress_bytes, 0)
+    store_release(&slot.egress_bytes, 0)
+    store_release(&slot.version, version + 1)
 
 
 cdef inline bint is_free(const ConsumerCount* slot) noexcept nogil:
-    return slot.version == 0 or slot.version & 1 or count_load(&slot.retired) == slot.version
+    return slot.version == 0 or slot.version & 1 or load_acquire(&slot.retired) == slot.version
 
 
 cdef inline bint belongs_to(const ConsumerCount* slot, const uint64_t* key) noexcept nogil:
@@ -75,11 +65,11 @@ cdef bint count_by_consumer(ConsumerTable* table, uint64_t consumer_hash, uint64
     key[2] = 2 * <uint64_t> status + source
     slot = find_slot(table, key)
     if slot == NULL:
-        count_store(&table.overflows, table.overflows + 1)
+        store_release(&table.overflows, table.overflows + 1)
         return False
-    count_store(&slot.requests, slot.requests + 1)
-    count_store(&slot.ingress_bytes, slot.ingress_bytes + ingress_bytes)
-    count_store(&slot.egress_bytes, slot.egress_bytes + egress_bytes)
+    store_release(&slot.requests, slot.requests + 1)
+    store_release(&slot.ingress_bytes, slot.ingress_bytes + ingress_bytes)
+    store_release(&slot.egress_bytes, slot.egress_bytes + egress_bytes)
     return True
 
 
@@ -88,24 +78,24 @@ cdef bint read_slot(ConsumerCount* slot, ConsumerCount* copy) noexcept nogil:
     """A slot as it was at one moment. False: nobody's."""
     cdef uint32_t _attempt
     for _attempt in range(MOST_READS):
-        copy.version = count_load(&slot.version)
+        copy.version = load_acquire(&slot.version)
         if copy.version == 0 or copy.version & 1:
             return False
-        copy.consumer_hash = count_load(&slot.consumer_hash)
-        copy.route_hash = count_load(&slot.route_hash)
-        copy.outcome = count_load(&slot.outcome)
-        copy.requests = count_load(&slot.requests)
-        copy.ingress_bytes = count_load(&slot.ingress_bytes)
-        copy.egress_bytes = count_load(&slot.egress_bytes)
-        count_fence()
-        if count_load(&slot.version) == copy.version:
+        copy.consumer_hash = load_acquire(&slot.consumer_hash)
+        copy.route_hash = load_acquire(&slot.route_hash)
+        copy.outcome = load_acquire(&slot.outcome)
+        copy.requests = load_acquire(&slot.requests)
+        copy.ingress_bytes = load_acquire(&slot.ingress_bytes)
+        copy.egress_bytes = load_acquire(&slot.egress_bytes)
+        fence_ordered()
+        if load_acquire(&slot.version) == copy.version:
             return True
     return False
 
 
 def any_consumer_counts(SharedState shared not None) -> bool:
     """Whether a worker has counted anything by consumer."""
-    return any(count_load(&shared_worker(shared.base, <uint32_t> index).consumers.used) != 0
+    return any(load_acquire(&shared_worker(shared.base, <uint32_t> index).consumers.used) != 0
                for index in range(shared_control(shared.base).worker_limit))
 
 
@@ -123,17 +113,17 @@ def read_consumer_counts(SharedState shared not None, consumers, routes) -> dict
     found = {}
     for index in range(shared_control(shared.base).worker_limit):
         table = &shared_worker(shared.base, <uint32_t> index).consumers
-        if count_load(&table.used) == 0:
+        if load_acquire(&table.used) == 0:
             continue                                     # looking at the slots would make pages of them
         for at in range(CONSUMER_SLOTS):
             slot = &table.slots[at]
             if not read_slot(slot, &copy):
                 continue
             if copy.consumer_hash not in consumers or copy.route_hash not in routes:
-                count_store(&slot.retired, copy.version)
+                store_release(&slot.retired, copy.version)
                 continue
-            if count_load(&slot.retired) == copy.version:
-                count_store(&slot.retired, 0)            # it is there again
+            if load_acquire(&slot.retired) == copy.version:
+                store_release(&slot.retired, 0)            # it is there again
             key = (copy.route_hash, copy.consumer_hash, copy.outcome >> 1, copy.outcome & 1)
             requests, ingress, egress = found.get(key, (0, 0, 0))
             found[key] = (requests + copy.requests, ingress + copy.ingress_bytes, egress + copy.egress_bytes)
@@ -144,7 +134,7 @@ def consumer_overflows(SharedState shared not None) -> int:
     """Requests whose consumer found no slot, of all workers."""
     total = 0
     for index in range(shared_control(shared.base).worker_limit):
-        total += count_load(&shared_worker(shared.base, <uint32_t> index).consumers.overflows)
+        total += load_acquire(&shared_worker(shared.base, <uint32_t> index).consumers.overflows)
     return total
 
 

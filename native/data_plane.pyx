@@ -7,9 +7,10 @@ methods belong to the main thread.
 import os
 import resource
 
+from native.atomics cimport exchange_pointer, load_acquire32, load_acquire8, store_release32, store_release8
 from native.plan import load_steps
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
@@ -72,20 +73,6 @@ from native.sockets cimport set_no_delay
 
 cdef extern from *:
     """
-    #define TAKE_POINTER(place) __atomic_exchange_n((place), NULL, __ATOMIC_ACQ_REL)
-    #define PUT_POINTER(place, value) __atomic_exchange_n((place), (value), __ATOMIC_ACQ_REL)
-    #define LOAD_WORD(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
-    #define STORE_WORD(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
-    """
-    MappedSnapshot* TAKE_POINTER(MappedSnapshot** place) nogil
-    MappedSnapshot* PUT_POINTER(MappedSnapshot** place, MappedSnapshot* value) nogil
-    uint32_t LOAD_WORD(uint32_t* place) nogil
-    void STORE_WORD(uint32_t* place, uint32_t value) nogil
-    uint8_t LOAD_BYTE "LOAD_WORD" (uint8_t* place) nogil
-    void STORE_BYTE "STORE_WORD" (uint8_t* place, uint8_t value) nogil
-
-cdef extern from *:
-    """
     #include <stdint.h>
     #include <sys/syscall.h>
     #include <unistd.h>
@@ -132,22 +119,22 @@ class SnapshotError(Exception):
 # --- the loop thread's side ------------------------------------------------------------------------------------------
 cdef void switch_snapshots(Worker* worker) noexcept nogil:
     """Between two rounds: new requests use the new snapshots, running ones keep theirs."""
-    cdef MappedSnapshot* fresh = TAKE_POINTER(&worker.next_peers)
+    cdef MappedSnapshot* fresh = <MappedSnapshot*> exchange_pointer(<void**> &worker.next_peers, NULL)
     if fresh != NULL:
         if worker.peers != NULL:
-            STORE_BYTE(&worker.peers.retired, 1)
+            store_release8(&worker.peers.retired, 1)
         worker.peers = fresh
         worker.block.peers_number = fresh.base.number
-    fresh = TAKE_POINTER(&worker.next_identities)
+    fresh = <MappedSnapshot*> exchange_pointer(<void**> &worker.next_identities, NULL)
     if fresh != NULL:
         if worker.identities != NULL:
-            STORE_BYTE(&worker.identities.retired, 1)
+            store_release8(&worker.identities.retired, 1)
         worker.identities = fresh
         worker.block.identities_number = fresh.base.number
-    fresh = TAKE_POINTER(&worker.next_configuration)
+    fresh = <MappedSnapshot*> exchange_pointer(<void**> &worker.next_configuration, NULL)
     if fresh != NULL:
         if worker.configuration != NULL:
-            STORE_BYTE(&worker.configuration.retired, 1)
+            store_release8(&worker.configuration.retired, 1)
         worker.configuration = fresh
         worker.block.configuration_number = fresh.base.number
     if (worker.phase == PHASE_WAITING and worker.peers != NULL and worker.identities != NULL
@@ -179,7 +166,7 @@ cdef void on_round_end(void* context) noexcept nogil:
     free_closed_upstreams(worker)
     if worker.next_configuration != NULL or worker.next_peers != NULL or worker.next_identities != NULL:
         switch_snapshots(worker)
-    command = LOAD_WORD(&worker.command)
+    command = load_acquire32(&worker.command)
     if command == COMMAND_STOP:
         worker.loop.stop = 1
     elif command == COMMAND_DRAIN and worker.phase != PHASE_DRAINING:
@@ -423,7 +410,7 @@ cdef class DataPlane:
         snapshot.next = self.mapped
         self.mapped = snapshot
         self.worker.block.snapshots_mapped += 1
-        overtaken = PUT_POINTER(place, snapshot)
+        overtaken = <MappedSnapshot*> exchange_pointer(<void**> place, snapshot)
         if overtaken != NULL:                            # never came into use
             overtaken.retired = 1
         self.wake()
@@ -434,7 +421,7 @@ cdef class DataPlane:
         cdef MappedSnapshot* snapshot
         while place[0] != NULL:
             snapshot = place[0]
-            if LOAD_BYTE(&snapshot.retired) and snapshot.users == 0:
+            if load_acquire8(&snapshot.retired) and snapshot.users == 0:
                 place[0] = snapshot.next
                 self.worker.block.snapshots_mapped -= 1
                 unmap(snapshot)
@@ -450,7 +437,7 @@ cdef class DataPlane:
             on_round_end(self.worker)
             loop_run(&self.worker.loop)
             close_everything(self.worker)
-            STORE_BYTE(&self.worker.log_finished, 1)
+            store_release8(&self.worker.log_finished, 1)
             if write(self.worker.log_wakeup_fd, &one, 8) < 0:
                 pass                                     # the counter is full: the log writer is awake anyway
 
@@ -477,12 +464,12 @@ cdef class DataPlane:
     def drain(self):
         """Close the listening sockets, after accepting who waits there; every response closes its connection; run()
         returns when the last one is closed."""
-        STORE_WORD(&self.worker.command, COMMAND_DRAIN)
+        store_release32(&self.worker.command, COMMAND_DRAIN)
         self.wake()
 
     def stop(self):
         """Make run() return now."""
-        STORE_WORD(&self.worker.command, COMMAND_STOP)
+        store_release32(&self.worker.command, COMMAND_STOP)
         self.wake()
 
 

@@ -2,28 +2,12 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport write
 
+# Who waits sets its bit and looks at the leader again; who has led takes itself away and then the bits: in this order,
+# seen the same by all, nobody is forgotten.
+from native.atomics cimport exchange_ordered, load_ordered, or_ordered, replace_ordered, store_ordered
 from native.connection cimport EXCHANGE_PARKED
 from native.loop cimport timer_clear, timer_set
 from native.shm cimport FLIGHT_SIZE, FLIGHT_SLOTS, ControlWords, shared_worker, worker_lives
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    /* Who waits sets its bit and looks at the leader again; who has led takes itself away and then the bits: in this
-       order, seen the same by all, nobody is forgotten. */
-    #define FLIGHT_LOAD(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
-    #define FLIGHT_STORE(place, value) __atomic_store_n((place), (value), __ATOMIC_SEQ_CST)
-    #define FLIGHT_TAKE(place) __atomic_exchange_n((place), (uint64_t) 0, __ATOMIC_SEQ_CST)
-    #define FLIGHT_OR(place, value) __atomic_fetch_or((place), (value), __ATOMIC_SEQ_CST)
-    static inline int flight_swap(uint64_t *place, uint64_t expected, uint64_t wanted) {
-        return __atomic_compare_exchange_n(place, &expected, wanted, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    }
-    """
-    uint64_t FLIGHT_LOAD(uint64_t* place) nogil
-    void FLIGHT_STORE(uint64_t* place, uint64_t value) nogil
-    uint64_t FLIGHT_TAKE(uint64_t* place) nogil
-    uint64_t FLIGHT_OR(uint64_t* place, uint64_t value) nogil
-    bint flight_swap(uint64_t* place, uint64_t expected, uint64_t wanted) nogil
 
 cdef enum:
     WAITER_WORDS = 4             # bits for MAX_WORKERS
@@ -123,7 +107,7 @@ cdef void flight_leave(Exchange* exchange) noexcept nogil:
 
 
 cdef inline bint is_over(Exchange* exchange) noexcept nogil:
-    cdef uint64_t lead = FLIGHT_LOAD(&flight_of(exchange.worker, exchange.flight).lead)
+    cdef uint64_t lead = load_ordered(&flight_of(exchange.worker, exchange.flight).lead)
     return lead != exchange.flight_lead or not leader_lives(exchange.worker.control, lead)
 
 
@@ -157,7 +141,7 @@ cdef void flights_collect(Worker* worker) noexcept nogil:
 
 # --- flights ---------------------------------------------------------------------------------------------------------
 cdef bint is_barred(Flight* flight, uint64_t hash, uint64_t now_ms) noexcept nogil:
-    cdef uint64_t barred = FLIGHT_LOAD(&flight.barred)
+    cdef uint64_t barred = load_ordered(&flight.barred)
     return barred & ((1 << TAG_BITS) - 1) == tag_of(hash) and barred >> TAG_BITS > now_ms
 
 
@@ -169,18 +153,18 @@ cdef FlightRole flight_join(Exchange* exchange, uint64_t hash, uint64_t deadline
     if is_barred(flight, hash, worker.loop.now_ms):
         return FLIGHT_ALONE
     for _try in range(TRIES):
-        lead = FLIGHT_LOAD(&flight.lead)
+        lead = load_ordered(&flight.lead)
         if lead == 0 or not leader_lives(worker.control, lead):
             waiting_of(worker).number += 1
-            if flight_swap(&flight.lead, lead, lead_word(worker, hash, waiting_of(worker).number)):
+            if replace_ordered(&flight.lead, lead, lead_word(worker, hash, waiting_of(worker).number)):
                 return FLIGHT_LEADS
             continue
         if lead & ((1 << TAG_BITS) - 1) != tag_of(hash):
             return FLIGHT_ALONE                          # something else is fetched by the place
         if worker.loop.now_ms >= deadline_ms:
             return FLIGHT_ALONE
-        FLIGHT_OR(&flight.waiters[worker.index // 64], <uint64_t> 1 << (worker.index % 64))
-        if FLIGHT_LOAD(&flight.lead) != lead:
+        or_ordered(&flight.waiters[worker.index // 64], <uint64_t> 1 << (worker.index % 64))
+        if load_ordered(&flight.lead) != lead:
             continue
         exchange.flight = hash
         exchange.flight_lead = lead
@@ -203,14 +187,14 @@ cdef void wake_workers(Worker* worker, uint64_t bits, uint32_t first) noexcept n
 
 cdef void flight_end(Worker* worker, uint64_t hash, uint32_t barred_ms) noexcept nogil:
     cdef Flight* flight = flight_of(worker, hash)
-    cdef uint64_t lead = FLIGHT_LOAD(&flight.lead)
+    cdef uint64_t lead = load_ordered(&flight.lead)
     cdef uint64_t bits
     cdef uint32_t word
     if barred_ms:
-        FLIGHT_STORE(&flight.barred, (worker.loop.now_ms + barred_ms) << TAG_BITS | tag_of(hash))
-    if lead << 16 != lead_word(worker, hash, 0) << 16 or not flight_swap(&flight.lead, lead, 0):
+        store_ordered(&flight.barred, (worker.loop.now_ms + barred_ms) << TAG_BITS | tag_of(hash))
+    if lead << 16 != lead_word(worker, hash, 0) << 16 or not replace_ordered(&flight.lead, lead, 0):
         return
     for word in range(WAITER_WORDS):
-        if FLIGHT_LOAD(&flight.waiters[word]):
-            bits = FLIGHT_TAKE(&flight.waiters[word])
+        if load_ordered(&flight.waiters[word]):
+            bits = exchange_ordered(&flight.waiters[word], 0)
             wake_workers(worker, bits, 64 * word)

@@ -16,6 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
 
+from native.atomics cimport exchange_ordered32, load_ordered, load_ordered8, store_ordered, store_ordered8
 from native.connection cimport EXCHANGE_PARKED, REQUEST_ID_LENGTH, Downstream
 from native.log cimport LOG_ERROR, log_error
 from native.loop cimport timer_clear, timer_set
@@ -33,19 +34,8 @@ from native.memory cimport (
 from native.plan cimport STEP_FAIL, STEP_PARK
 from native.snapshot cimport SnapshotHeader, StringRef, snapshot_plugin, snapshot_text
 
-cdef extern from *:
-    """
-    #include <sys/eventfd.h>
-    #define JOBS_LOAD(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
-    #define JOBS_STORE(place, value) __atomic_store_n((place), (value), __ATOMIC_SEQ_CST)
-    #define JOBS_EXCHANGE(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
-    """
-    uint64_t JOBS_LOAD(uint64_t* place) noexcept nogil
-    void JOBS_STORE(uint64_t* place, uint64_t value) noexcept nogil
-    uint32_t JOBS_EXCHANGE(uint32_t* place, uint32_t value) noexcept nogil
-    uint8_t LOAD_BYTE "JOBS_LOAD" (uint8_t* place) noexcept nogil
-    void STORE_BYTE "JOBS_STORE" (uint8_t* place, uint8_t value) noexcept nogil
-    int eventfd(unsigned int value, int flags) noexcept nogil
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd(unsigned int value, int flags) noexcept
     const int EFD_NONBLOCK, EFD_CLOEXEC
 
 
@@ -93,20 +83,20 @@ cdef inline JobQueues* queues_of(Worker* worker) noexcept nogil:
 # --- the rings -------------------------------------------------------------------------------------------------------
 cdef bint ring_put(JobRing* ring, JobEntry* entry) noexcept nogil:
     cdef uint64_t written = ring.written
-    if written - JOBS_LOAD(&ring.read) >= JOB_RING:
+    if written - load_ordered(&ring.read) >= JOB_RING:
         return False
     ring.places[written & (JOB_RING - 1)] = entry
-    JOBS_STORE(&ring.written, written + 1)
+    store_ordered(&ring.written, written + 1)
     return True
 
 
 cdef JobEntry* ring_take(JobRing* ring) noexcept nogil:
     cdef uint64_t place = ring.read
     cdef JobEntry* entry
-    if place == JOBS_LOAD(&ring.written):
+    if place == load_ordered(&ring.written):
         return NULL
     entry = ring.places[place & (JOB_RING - 1)]
-    JOBS_STORE(&ring.read, place + 1)
+    store_ordered(&ring.read, place + 1)
     return entry
 
 
@@ -212,7 +202,7 @@ cdef void job_free(Job* job) noexcept nogil:
         job.exchange = NULL
     if entry.outside:
         entry.given_back = 1
-        STORE_BYTE(&entry.abandoned, 1)
+        store_ordered8(&entry.abandoned, 1)
     else:
         entry_free(entry)
 
@@ -267,7 +257,7 @@ cdef void job_expired(Exchange* exchange) noexcept nogil:
     exchange.flags &= ~(<uint32_t> EXCHANGE_PARKED)
     if job != NULL and job.state == JOB_WAITING:
         job.state = JOB_LATE
-        STORE_BYTE(&(<JobEntry*> job).abandoned, 1)
+        store_ordered8(&(<JobEntry*> job).abandoned, 1)
         exchange.worker.block.plugin_timeouts += 1
     exchange.worker.resume_exchange(exchange)
 
@@ -296,9 +286,9 @@ cdef void jobs_collect(Worker* worker) noexcept nogil:
     cdef uint64_t end
     if queues == NULL:
         return
-    JOBS_EXCHANGE(&queues.loop_notified, 0)
+    exchange_ordered32(&queues.loop_notified, 0)
     # What comes in meanwhile has a notification of its own: others get their turn.
-    end = JOBS_LOAD(&queues.done.written)
+    end = load_ordered(&queues.done.written)
     while queues.done.read != end:
         entry = ring_take(&queues.done)
         take_back(entry)
@@ -310,7 +300,7 @@ cdef void jobs_wake(Worker* worker) noexcept nogil:
     if queues == NULL or not queues.wake_wanted:
         return
     queues.wake_wanted = 0
-    if JOBS_EXCHANGE(&queues.thread_sleeps, 0) and write(queues.fd, &one, 8) < 0:
+    if exchange_ordered32(&queues.thread_sleeps, 0) and write(queues.fd, &one, 8) < 0:
         return                                           # the counter is full: the thread is awake anyway
 
 
@@ -415,7 +405,7 @@ cdef class PluginJob:
     @property
     def abandoned(self):
         """Whether nobody waits any more: the deadline has passed or the client has gone, or it is answered."""
-        return self.entry == NULL or LOAD_BYTE(&self.entry.abandoned) != 0
+        return self.entry == NULL or load_ordered8(&self.entry.abandoned) != 0
 
     def finish(self, bytes result not None):
         """Done; the request goes on with `result`. ValueError when it is longer than MAX_JOB_RESULT (the job is as
@@ -449,7 +439,7 @@ cdef void give_back(Worker* worker, JobEntry* entry, uint8_t outcome) noexcept:
     cdef uint64_t one = 1
     entry.outcome = outcome
     ring_put(&queues.done, entry)                        # has room for every job there is
-    if JOBS_EXCHANGE(&queues.loop_notified, 1) == 0 and write(worker.wakeup.fd, &one, 8) < 0:
+    if exchange_ordered32(&queues.loop_notified, 1) == 0 and write(worker.wakeup.fd, &one, 8) < 0:
         return                                           # the counter is full: the loop is awake anyway
 
 
@@ -504,7 +494,7 @@ cdef class JobQueue:
     def waiting(self):
         """Jobs in the ring: made and not taken. Any thread."""
         cdef JobQueues* queues = queues_of(self.worker)
-        return JOBS_LOAD(&queues.jobs.written) - JOBS_LOAD(&queues.jobs.read)
+        return load_ordered(&queues.jobs.written) - load_ordered(&queues.jobs.read)
 
     def take(self, uint32_t limit=64):
         """Up to `limit` jobs, oldest first, without those for which nobody waits any more. An empty list: there are
@@ -517,7 +507,7 @@ cdef class JobQueue:
         while <uint32_t> len(taken) < limit:
             entry = ring_take(&queues.jobs)
             if entry != NULL:
-                if LOAD_BYTE(&entry.abandoned):
+                if load_ordered8(&entry.abandoned):
                     give_back(self.worker, entry, JOB_FAILED)
                 else:
                     taken.append(job_of(self, entry))
@@ -526,10 +516,10 @@ cdef class JobQueue:
                 break
             if read(queues.fd, &ignored, 8) < 0:
                 pass                                     # nothing was written: it is empty already
-            JOBS_EXCHANGE(&queues.thread_sleeps, 1)
-            if JOBS_LOAD(&queues.jobs.written) == queues.jobs.read:
+            exchange_ordered32(&queues.thread_sleeps, 1)
+            if load_ordered(&queues.jobs.written) == queues.jobs.read:
                 break
-            if JOBS_EXCHANGE(&queues.thread_sleeps, 0) and write(queues.fd, &one, 8) < 0:
+            if exchange_ordered32(&queues.thread_sleeps, 0) and write(queues.fd, &one, 8) < 0:
                 pass                                     # the counter is full: it is readable
         return taken
 

@@ -24,15 +24,13 @@ set back by more than a window begins the count anew.
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from native.atomics cimport count_relaxed, load_acquire
 from native.hashing cimport xxh64
 from native.shm cimport SharedState, shared_control
 
 cdef extern from *:
     """
     #include <stdint.h>
-
-    #define LIMITER_LOAD(word) __atomic_load_n((word), __ATOMIC_ACQUIRE)
-    #define LIMITER_COUNT(word) __atomic_fetch_add((word), 1, __ATOMIC_RELAXED)
     #define LIMITER_PREFETCH(place) __builtin_prefetch((place), 1)
 
     /* Compare and swap sixteen aligned bytes. On failure, tag and word are what was found instead, read as one. */
@@ -56,8 +54,6 @@ cdef extern from *:
     #endif
     }
     """
-    uint64_t LIMITER_LOAD(const uint64_t* word) noexcept nogil
-    void LIMITER_COUNT(uint64_t* word) noexcept nogil
     void LIMITER_PREFETCH(const void* place) noexcept nogil
     bint limiter_swap(Place* place, uint64_t* tag, uint64_t* word, uint64_t new_tag, uint64_t new_word) noexcept nogil
 
@@ -165,9 +161,9 @@ cdef inline void read_place(Place* place, Count* count) noexcept nogil:
     """Both halves as of one time: the tag is the same before and after."""
     count.place = place
     while True:
-        count.tag = LIMITER_LOAD(&place.tag)
-        count.word = LIMITER_LOAD(&place.word)
-        if LIMITER_LOAD(&place.tag) == count.tag:
+        count.tag = load_acquire(&place.tag)
+        count.word = load_acquire(&place.word)
+        if load_acquire(&place.tag) == count.tag:
             return
 
 
@@ -176,7 +172,7 @@ cdef bint find_place(Place* bucket, uint64_t tag, Count* count) noexcept nogil:
     cdef uint32_t i
     cdef uint64_t found
     for i in range(1, BUCKET_PLACES):
-        found = LIMITER_LOAD(&bucket[i].tag)
+        found = load_acquire(&bucket[i].tag)
         if found == tag:
             read_place(bucket + i, count)
             if count.tag == tag:
@@ -235,7 +231,7 @@ cdef void finish_insertion(Place* bucket, uint64_t tag, uint64_t word) noexcept 
         if count.tag == tag:
             break
         # What was read is there while the insertion is still announced: whoever comes late changes nothing.
-        if LIMITER_LOAD(&bucket.tag) != tag or LIMITER_LOAD(&bucket.word) != word:
+        if load_acquire(&bucket.tag) != tag or load_acquire(&bucket.word) != word:
             return
         if limiter_swap(place, &count.tag, &count.word, tag, 0):
             break
@@ -258,13 +254,13 @@ cdef void insert_place(const LimiterTable* table, Place* bucket, uint64_t tag, c
         if find_place(bucket, tag, count):
             return
         chosen = choose_place(bucket, moment, &is_live)
-        is_free = LIMITER_LOAD(&bucket[chosen].tag) == 0
+        is_free = load_acquire(&bucket[chosen].tag) == 0
         word = (((announced.word >> 8) + 1) << 8) | chosen
         if limiter_swap(bucket, &announced.tag, &announced.word, tag, word):
             if is_live:
-                LIMITER_COUNT(&table.header.evictions)
+                count_relaxed(&table.header.evictions)
             elif is_free:
-                LIMITER_COUNT(&table.header.used_places)
+                count_relaxed(&table.header.used_places)
             finish_insertion(bucket, tag, word)
 
 

@@ -133,6 +133,6 @@ cdef class LimitTable:
             return {"places": 0, "used_places": 0, "evictions": 0}
         return {
             "places": self.table.bucket_count * (BUCKET_PLACES - 1),
-            "used_places": LIMITER_LOAD(&self.table.header.used_places),
-            "evictions": LIMITER_LOAD(&self.table.header.evictions),
+            "used_places": load_acquire(&self.table.header.used_places),
+            "evictions": load_acquire(&self.table.header.evictions),
         }

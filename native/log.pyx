@@ -4,22 +4,12 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
 from posix.unistd cimport read, write
 
+from native.atomics cimport exchange_ordered32, load_acquire, load_acquire8, store_release
 from native.connection cimport REQUEST_ID_LENGTH
 from native.headers cimport HEADER_REFERER, HEADER_USER_AGENT, HeaderField
 from native.http1 cimport RequestHead
 from native.snapshot cimport snapshot_settings
 from native.text cimport NUMBER_TEXT, format_number
-
-cdef extern from *:
-    """
-    #define LOAD_ACQUIRE(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
-    #define STORE_RELEASE(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
-    #define EXCHANGE_VALUE(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
-    """
-    uint64_t LOAD_ACQUIRE(uint64_t* place) nogil
-    void STORE_RELEASE(uint64_t* place, uint64_t value) nogil
-    uint32_t EXCHANGE_VALUE(uint32_t* place, uint32_t value) nogil
-    uint8_t LOAD_BYTE "LOAD_ACQUIRE" (uint8_t* place) nogil
 
 cdef extern from "<time.h>" nogil:
     ctypedef int64_t time_t
@@ -171,7 +161,7 @@ cdef void ring_free(LogRing* ring) noexcept nogil:
 
 
 cdef bint ring_put(LogRing* ring, const uint8_t* data, uint32_t length) noexcept nogil:
-    cdef uint64_t read_position = LOAD_ACQUIRE(&ring.read)
+    cdef uint64_t read_position = load_acquire(&ring.read)
     cdef uint64_t place = ring.written & (ring.capacity - 1)
     cdef uint64_t first
     if ring.data == NULL or ring.capacity - (ring.written - read_position) < length:
@@ -182,7 +172,7 @@ cdef bint ring_put(LogRing* ring, const uint8_t* data, uint32_t length) noexcept
     memcpy(ring.data + place, data, first)
     if length > first:
         memcpy(ring.data, data + first, length - first)
-    STORE_RELEASE(&ring.written, ring.written + length)
+    store_release(&ring.written, ring.written + length)
     return True
 
 
@@ -262,10 +252,10 @@ cdef void log_error(Worker* worker, LogLevel level, Exchange* exchange, const ch
 
 cdef void wake_log_writer(Worker* worker) noexcept nogil:
     cdef uint64_t one = 1
-    if worker.access_log.written == LOAD_ACQUIRE(&worker.access_log.read) \
-            and worker.error_log.written == LOAD_ACQUIRE(&worker.error_log.read):
+    if worker.access_log.written == load_acquire(&worker.access_log.read) \
+            and worker.error_log.written == load_acquire(&worker.error_log.read):
         return
-    if EXCHANGE_VALUE(&worker.log_writer_idle, 0) and write(worker.log_wakeup_fd, &one, 8) < 0:
+    if exchange_ordered32(&worker.log_writer_idle, 0) and write(worker.log_wakeup_fd, &one, 8) < 0:
         return
 
 
@@ -273,7 +263,7 @@ cdef void wake_log_writer(Worker* worker) noexcept nogil:
 cdef bint drain_ring(LogRing* ring, int descriptor) noexcept nogil:
     """Write what the ring holds. Returns whether there was anything. What the file does not take (a full disk) is
     dropped, so that the ring never stays full."""
-    cdef uint64_t written = LOAD_ACQUIRE(&ring.written)
+    cdef uint64_t written = load_acquire(&ring.written)
     cdef uint64_t place, length
     cdef ssize_t count
     cdef bint any_bytes = written != ring.read
@@ -289,12 +279,12 @@ cdef bint drain_ring(LogRing* ring, int descriptor) noexcept nogil:
                 if errno == EINTR:
                     continue
                 count = <ssize_t> length
-        STORE_RELEASE(&ring.read, ring.read + <uint64_t> count)
+        store_release(&ring.read, ring.read + <uint64_t> count)
     return any_bytes
 
 
 cdef uint64_t filled(LogRing* ring) noexcept nogil:
-    return LOAD_ACQUIRE(&ring.written) - ring.read
+    return load_acquire(&ring.written) - ring.read
 
 
 cdef void log_writer_run(Worker* worker, int* descriptors) noexcept nogil:
@@ -305,7 +295,7 @@ cdef void log_writer_run(Worker* worker, int* descriptors) noexcept nogil:
     wait.fd = worker.log_wakeup_fd
     wait.events = POLLIN
     while True:
-        finished = LOAD_BYTE(&worker.log_finished)
+        finished = load_acquire8(&worker.log_finished)
         any_bytes = drain_ring(&worker.access_log, descriptors[0])
         any_bytes = drain_ring(&worker.error_log, descriptors[1]) or any_bytes
         if finished:
@@ -315,11 +305,11 @@ cdef void log_writer_run(Worker* worker, int* descriptors) noexcept nogil:
             if filled(&worker.access_log) < worker.access_log.capacity / 8:
                 poll(NULL, 0, WRITE_PAUSE_MS)
             continue
-        EXCHANGE_VALUE(&worker.log_writer_idle, 1)
+        exchange_ordered32(&worker.log_writer_idle, 1)
         wait.revents = 0
-        if worker.access_log.read == LOAD_ACQUIRE(&worker.access_log.written) \
-                and worker.error_log.read == LOAD_ACQUIRE(&worker.error_log.written):
+        if worker.access_log.read == load_acquire(&worker.access_log.written) \
+                and worker.error_log.read == load_acquire(&worker.error_log.written):
             poll(&wait, 1, 1000)
-        EXCHANGE_VALUE(&worker.log_writer_idle, 0)
+        exchange_ordered32(&worker.log_writer_idle, 0)
         if wait.revents and read(worker.log_wakeup_fd, &ignored, 8) < 0:
             continue

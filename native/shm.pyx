@@ -12,16 +12,13 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+# A word has one writer and any number of readers, in other processes.
+from native.atomics cimport load_acquire, store_release
+
 cdef extern from *:
     """
-    #include <stdint.h>
-    /* A word has one writer and any number of readers, in other processes. */
-    static inline uint64_t shm_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline void shm_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
     #define SHARED_MAGIC 0x4d4853474c53ULL   /* "SLGSHM" */
     """
-    uint64_t shm_load(const uint64_t* word) noexcept nogil
-    void shm_store(uint64_t* word, uint64_t value) noexcept nogil
     const uint64_t SHARED_MAGIC
 
 cdef enum:
@@ -53,7 +50,7 @@ cdef bint worker_lives(ControlWords* control, uint32_t index, uint64_t start) no
     if index >= control.worker_limit:
         return False
     block = shared_worker(control, index)
-    return shm_load(&block.starts) == start and shm_load(&block.pid) != 0
+    return load_acquire(&block.starts) == start and load_acquire(&block.pid) != 0
 
 
 # The 64-bit words at the head of a block, by name, in the order of the header (create() checks that nothing is missing).
@@ -97,7 +94,7 @@ cdef uint64_t add_words(uint64_t* total, const uint64_t* counted, uint32_t count
     cdef uint64_t value
     cdef uint32_t at
     for at in range(count):
-        value = shm_load(counted + at)
+        value = load_acquire(counted + at)
         total[at] += value
         seen |= value
     return seen
@@ -168,7 +165,7 @@ cdef class SharedState:
         control.token_cache_seed = int.from_bytes(os.urandom(8), "little")
         control.limiter_seed = int.from_bytes(os.urandom(8), "little")
         control.cache_seed = int.from_bytes(os.urandom(8), "little")
-        shm_store(&control.magic, SHARED_MAGIC)
+        store_release(&control.magic, SHARED_MAGIC)
         return self
 
     # --- publication: written by the control process ------------------------------------------------------------------
@@ -176,17 +173,17 @@ cdef class SharedState:
     @property
     def configuration_number(self):
         """Number of the current configuration snapshot, 0 before the first."""
-        return shm_load(&shared_control(self.base).configuration_number)
+        return load_acquire(&shared_control(self.base).configuration_number)
 
     @property
     def peers_number(self):
         """Number of the current peers snapshot, 0 before the first."""
-        return shm_load(&shared_control(self.base).peers_number)
+        return load_acquire(&shared_control(self.base).peers_number)
 
     @property
     def identities_number(self):
         """Number of the current identities snapshot, 0 before the first."""
-        return shm_load(&shared_control(self.base).identities_number)
+        return load_acquire(&shared_control(self.base).identities_number)
 
     @property
     def configuration_hash(self):
@@ -194,9 +191,9 @@ cdef class SharedState:
         cdef ControlWords* control = shared_control(self.base)
         while True:                  # two equal reads: not caught in the middle of a publication
             first = bytes(control.configuration_hash[:32])
-            number = shm_load(&control.configuration_number)
+            number = load_acquire(&control.configuration_number)
             second = bytes(control.configuration_hash[:32])
-            if first == second and number == shm_load(&control.configuration_number):
+            if first == second and number == load_acquire(&control.configuration_number):
                 return first.rstrip(b"\0").decode("ascii")
 
     def publish_configuration(self, number, configuration_hash):
@@ -207,15 +204,15 @@ cdef class SharedState:
         cdef ControlWords* control = shared_control(self.base)
         cdef const char* source = text
         memcpy(control.configuration_hash, source, 32)
-        shm_store(&control.configuration_number, number)
+        store_release(&control.configuration_number, number)
 
     def publish_peers(self, number):
         """Make snapshot `number` the current peers. Control process only; its file must lie there already."""
-        shm_store(&shared_control(self.base).peers_number, number)
+        store_release(&shared_control(self.base).peers_number, number)
 
     def publish_identities(self, number):
         """Make snapshot `number` the current identities. Control process only; its file must lie there already."""
-        shm_store(&shared_control(self.base).identities_number, number)
+        store_release(&shared_control(self.base).identities_number, number)
 
     # --- workers --------------------------------------------------------------------------------------------------------
 
@@ -230,7 +227,7 @@ cdef class SharedState:
         cdef uint32_t at
         values = {}
         for at in range(WORD_COUNT):
-            values[WORDS[at]] = shm_load(word + at)
+            values[WORDS[at]] = load_acquire(word + at)
         return values
 
     def workers(self):
@@ -247,14 +244,14 @@ cdef class SharedState:
         """Write words of a block that no worker writes at this time: the master's, before a fork and after a death."""
         cdef uint64_t* word = words(block_of(self, index))
         for name, value in fields.items():
-            shm_store(word + <uint32_t> WORD_INDEX[name], value)
+            store_release(word + <uint32_t> WORD_INDEX[name], value)
 
     def clear_worker(self, index):
         """Zero all but the counters of a block whose worker is gone. Master only."""
         cdef uint64_t* word = words(block_of(self, index))
         cdef uint32_t at
         for at in range(FIRST_COUNTER):
-            shm_store(word + at, 0)
+            store_release(word + at, 0)
 
     def totals(self):
         """Counters summed over all blocks, gauges over the living workers; one dict by word name."""
@@ -265,8 +262,8 @@ cdef class SharedState:
             total[at] = 0
         for index in range(self.worker_limit):
             word = words(shared_worker(self.base, index))
-            for at in range(FIRST_GAUGE if shm_load(word) else FIRST_COUNTER, WORD_COUNT):
-                total[at] += shm_load(word + at)
+            for at in range(FIRST_GAUGE if load_acquire(word) else FIRST_COUNTER, WORD_COUNT):
+                total[at] += load_acquire(word + at)
         return {WORDS[at]: total[at] for at in range(FIRST_GAUGE, WORD_COUNT)}
 
     def route_metrics(self, slot):
@@ -289,7 +286,7 @@ cdef class SharedState:
         for index in range(self.worker_limit):
             word = words(shared_worker(self.base, index))
             # A block without a request has no metrics; looking at them would make pages of them.
-            if not shm_load(word + <uint32_t> WORD_INDEX["requests_total"]):
+            if not load_acquire(word + <uint32_t> WORD_INDEX["requests_total"]):
                 continue
             metrics = &shared_worker(self.base, index).routes[<uint32_t> slot]
             seen |= add_words(&total.ingress_bytes, &metrics.ingress_bytes, 1)
@@ -303,7 +300,7 @@ cdef class SharedState:
             seen |= add_words(total.upstream_latency, metrics.upstream_latency, LATENCY_BUCKETS)
             seen |= add_words(total.request_latency, metrics.request_latency, LATENCY_BUCKETS)
             for at in range(CODE_SLOTS):
-                count = shm_load(&metrics.codes[at].count)
+                count = load_acquire(&metrics.codes[at].count)
                 if count:
                     seen |= count
                     key = (metrics.codes[at].code if at < CODE_SLOTS - 1 else 0, metrics.codes[at].source)
@@ -355,56 +352,56 @@ cdef class SharedState:
     @property
     def generation(self):
         """Generation of the workers: raised by the master when it replaces them all."""
-        return shm_load(&shared_control(self.base).generation)
+        return load_acquire(&shared_control(self.base).generation)
 
     @generation.setter
     def generation(self, value):
-        shm_store(&shared_control(self.base).generation, value)
+        store_release(&shared_control(self.base).generation, value)
 
     @property
     def master_pid(self):
         """Process id of the master; 0 while it starts."""
-        return shm_load(&shared_control(self.base).master_pid)
+        return load_acquire(&shared_control(self.base).master_pid)
 
     @master_pid.setter
     def master_pid(self, value):
-        shm_store(&shared_control(self.base).master_pid, value)
+        store_release(&shared_control(self.base).master_pid, value)
 
     @property
     def control_pid(self):
         """Process id of the control process; 0 while there is none."""
-        return shm_load(&shared_control(self.base).control_pid)
+        return load_acquire(&shared_control(self.base).control_pid)
 
     @control_pid.setter
     def control_pid(self, value):
-        shm_store(&shared_control(self.base).control_pid, value)
+        store_release(&shared_control(self.base).control_pid, value)
 
     @property
     def control_heartbeat(self):
         """Last sign of life of the control process, monotonic milliseconds; 0 before its listeners are up."""
-        return shm_load(&shared_control(self.base).control_heartbeat)
+        return load_acquire(&shared_control(self.base).control_heartbeat)
 
     @control_heartbeat.setter
     def control_heartbeat(self, value):
-        shm_store(&shared_control(self.base).control_heartbeat, value)
+        store_release(&shared_control(self.base).control_heartbeat, value)
 
     @property
     def control_restarts(self):
         """Times the master has had to start the control process again."""
-        return shm_load(&shared_control(self.base).control_restarts)
+        return load_acquire(&shared_control(self.base).control_restarts)
 
     @control_restarts.setter
     def control_restarts(self, value):
-        shm_store(&shared_control(self.base).control_restarts, value)
+        store_release(&shared_control(self.base).control_restarts, value)
 
     @property
     def worker_restarts(self):
         """Times the master has had to start a worker again."""
-        return shm_load(&shared_control(self.base).worker_restarts)
+        return load_acquire(&shared_control(self.base).worker_restarts)
 
     @worker_restarts.setter
     def worker_restarts(self, value):
-        shm_store(&shared_control(self.base).worker_restarts, value)
+        store_release(&shared_control(self.base).worker_restarts, value)
 
     @property
     def size(self):

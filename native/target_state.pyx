@@ -16,6 +16,18 @@ What a process that is killed between two writes leaves behind:
 from libc.math cimport exp
 from libc.string cimport memcpy
 
+# Words that every process of the node may change at any time.
+from native.atomics cimport (
+    add_and_get,
+    add_and_get_signed,
+    compare_swap,
+    compare_swap_signed,
+    load_acquire,
+    load_acquire32,
+    load_acquire_signed,
+    store_release,
+    store_release32,
+)
 from native.shm cimport (
     GROUP_SIZE,
     GROUP_SLOTS,
@@ -27,45 +39,6 @@ from native.shm cimport (
     shared_control,
     shared_worker,
 )
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    /* Words that every process of the node may change at any time. */
-    static inline uint64_t target_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline void target_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-    static inline int target_swap(uint64_t *word, uint64_t *expected, uint64_t value)
-    {
-        return __atomic_compare_exchange_n(word, expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
-    static inline uint64_t target_add(uint64_t *word, uint64_t value)
-    {
-        return __atomic_add_fetch(word, value, __ATOMIC_ACQ_REL);
-    }
-    static inline int64_t target_open_add(int64_t *word, int64_t value)
-    {
-        return __atomic_add_fetch(word, value, __ATOMIC_ACQ_REL);
-    }
-    static inline int64_t target_open_load(const int64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline int target_open_swap(int64_t *word, int64_t *expected, int64_t value)
-    {
-        return __atomic_compare_exchange_n(word, expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
-    static inline uint32_t target_share(const uint32_t *share) { return __atomic_load_n(share, __ATOMIC_ACQUIRE); }
-    static inline void target_set_share(uint32_t *share, uint32_t value)
-    {
-        __atomic_store_n(share, value, __ATOMIC_RELEASE);
-    }
-    """
-    uint64_t target_load(const uint64_t* word) noexcept nogil
-    void target_store(uint64_t* word, uint64_t value) noexcept nogil
-    bint target_swap(uint64_t* word, uint64_t* expected, uint64_t value) noexcept nogil
-    uint64_t target_add(uint64_t* word, uint64_t value) noexcept nogil
-    int64_t target_open_add(int64_t* word, int64_t value) noexcept nogil
-    int64_t target_open_load(const int64_t* word) noexcept nogil
-    bint target_open_swap(int64_t* word, int64_t* expected, int64_t value) noexcept nogil
-    uint32_t target_share(const uint32_t* share) noexcept nogil
-    void target_set_share(uint32_t* share, uint32_t value) noexcept nogil
 
 cdef enum:
     COUNT_BITS = 8
@@ -111,13 +84,13 @@ cdef inline bint takes_requests(uint32_t health) noexcept nogil:
 
 
 cdef bint target_available(const TargetTable* table, uint32_t slot) noexcept nogil:
-    return not is_counted(slot) or takes_requests(health_in(target_load(&table.targets[slot].health)))
+    return not is_counted(slot) or takes_requests(health_in(load_acquire(&table.targets[slot].health)))
 
 
 cdef TargetHealth target_health(const TargetTable* table, uint32_t slot) noexcept nogil:
     if not is_counted(slot):
         return TARGET_HEALTHY
-    return <TargetHealth> health_in(target_load(&table.targets[slot].health))
+    return <TargetHealth> health_in(load_acquire(&table.targets[slot].health))
 
 
 cdef uint64_t made_word(uint64_t before, uint32_t health, uint64_t counts) noexcept nogil:
@@ -160,9 +133,9 @@ cdef bint tell_change(const TargetTable* table, uint32_t group, uint32_t slot, u
     if takes_requests(health_in(before)) == takes_requests(health_in(after)):
         return False
     if takes_requests(health_in(after)):
-        target_store(&table.targets[slot].available_since_ms, now_ms)
+        store_release(&table.targets[slot].available_since_ms, now_ms)
     if 0 < group < GROUP_SLOTS:
-        target_add(&table.groups[group].version, 1)
+        add_and_get(&table.groups[group].version, 1)
     return True
 
 
@@ -180,12 +153,12 @@ cdef bint target_report(const TargetTable* table, uint32_t group, uint32_t slot,
         limit = limits.timeouts
     else:
         limit = limits.http_failures
-    before = target_load(&table.targets[slot].health)
+    before = load_acquire(&table.targets[slot].health)
     while True:                      # ends: a swap fails only because another process's went through
         after = counted(before, report, limit)
         if after == before:
             return False
-        if target_swap(&table.targets[slot].health, &before, after):
+        if compare_swap(&table.targets[slot].health, &before, after):
             return tell_change(table, group, slot, before, after, now_ms)
 
 
@@ -193,12 +166,12 @@ cdef bint target_set(const TargetTable* table, uint32_t group, uint32_t slot, bi
     cdef uint64_t before, after
     if not is_counted(slot):
         return False
-    before = target_load(&table.targets[slot].health)
+    before = load_acquire(&table.targets[slot].health)
     while True:
         after = made_word(before, TARGET_HEALTHY if healthy else TARGET_UNHEALTHY, 0)
         if after == before:
             return False
-        if target_swap(&table.targets[slot].health, &before, after):
+        if compare_swap(&table.targets[slot].health, &before, after):
             tell_change(table, group, slot, before, after, now_ms)
             return health_in(before) != health_in(after)
 
@@ -214,12 +187,12 @@ cdef void target_begin(const TargetTable* table, uint32_t worker, uint32_t slot)
     if not is_counted(slot) or worker >= table.worker_limit:
         return
     share = share_of(table, worker, slot)
-    target_set_share(share, target_share(share) + 1)
-    found = target_open_add(&table.targets[slot].open, 1)
+    store_release32(share, load_acquire32(share) + 1)
+    found = add_and_get_signed(&table.targets[slot].open, 1)
     while found < 1:                 # this request is open: the count was too low
-        if target_open_swap(&table.targets[slot].open, &found, 1):
+        if compare_swap_signed(&table.targets[slot].open, &found, 1):
             break
-    target_add(&table.targets[slot].requests, 1)
+    add_and_get(&table.targets[slot].requests, 1)
 
 
 cdef void target_end(const TargetTable* table, uint32_t worker, uint32_t slot, bint failed) noexcept nogil:
@@ -227,18 +200,18 @@ cdef void target_end(const TargetTable* table, uint32_t worker, uint32_t slot, b
     if not is_counted(slot) or worker >= table.worker_limit:
         return
     share = share_of(table, worker, slot)
-    target_open_add(&table.targets[slot].open, -1)
-    if target_share(share):
-        target_set_share(share, target_share(share) - 1)
+    add_and_get_signed(&table.targets[slot].open, -1)
+    if load_acquire32(share):
+        store_release32(share, load_acquire32(share) - 1)
     if failed:
-        target_add(&table.targets[slot].failures, 1)
+        add_and_get(&table.targets[slot].failures, 1)
 
 
 cdef int64_t target_open(const TargetTable* table, uint32_t slot) noexcept nogil:
     cdef int64_t found
     if not is_counted(slot):
         return 0
-    found = target_open_load(&table.targets[slot].open)
+    found = load_acquire_signed(&table.targets[slot].open)
     return found if found > 0 else 0
 
 
@@ -256,24 +229,24 @@ cdef bint forget_shares(const TargetTable* table, uint32_t worker) noexcept nogi
     cdef uint32_t count
     cdef int64_t found
     cdef bint had = False
-    for slot in range(1, target_load(&table.targets[0].never_given)):
+    for slot in range(1, load_acquire(&table.targets[0].never_given)):
         share = share_of(table, worker, <uint32_t> slot)
-        count = target_share(share)
+        count = load_acquire32(share)
         if count == 0:
             continue
         had = True
-        found = target_open_load(&table.targets[slot].open)
-        while not target_open_swap(&table.targets[slot].open, &found, found - count if found > count else 0):
+        found = load_acquire_signed(&table.targets[slot].open)
+        while not compare_swap_signed(&table.targets[slot].open, &found, found - count if found > count else 0):
             pass
-        target_set_share(share, 0)
+        store_release32(share, 0)
     return had
 
 
 cdef void raise_versions(const TargetTable* table) noexcept nogil:
     """Have all workers look again at the health of all groups."""
     cdef uint64_t group
-    for group in range(1, target_load(&table.groups[0].never_given)):
-        target_add(&table.groups[group].version, 1)
+    for group in range(1, load_acquire(&table.groups[0].never_given)):
+        add_and_get(&table.groups[group].version, 1)
 
 
 # --- latency ---------------------------------------------------------------------------------------------------------
@@ -296,7 +269,7 @@ cdef void target_note_latency(const TargetTable* table, uint32_t slot, uint64_t 
     cdef double kept
     if not is_counted(slot):
         return
-    before = target_load(&table.targets[slot].latency)
+    before = load_acquire(&table.targets[slot].latency)
     while True:
         known = <float> microseconds
         if before:
@@ -309,12 +282,12 @@ cdef void target_note_latency(const TargetTable* table, uint32_t slot, uint64_t 
         if known < 1:
             known = 1                # 0 would say that nothing is known
         memcpy(&bits, &known, 4)
-        if target_swap(&table.targets[slot].latency, &before, now_ms << 32 | bits):
+        if compare_swap(&table.targets[slot].latency, &before, now_ms << 32 | bits):
             return
 
 
 cdef double target_latency(const TargetTable* table, uint32_t slot, uint64_t now_ms) noexcept nogil:
-    return decayed(target_load(&table.targets[slot].latency), now_ms) if is_counted(slot) else 0
+    return decayed(load_acquire(&table.targets[slot].latency), now_ms) if is_counted(slot) else 0
 
 
 include "target_state_view.pxi"

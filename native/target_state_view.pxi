@@ -32,8 +32,8 @@ cdef class TargetStates:
     def targets_in_use(self):
         """Slots of targets by their identities."""
         found = {}
-        for slot in range(1, target_load(&self.table.targets[0].never_given)):
-            identity = target_load(&self.target_at(slot).identity)
+        for slot in range(1, load_acquire(&self.table.targets[0].never_given)):
+            identity = load_acquire(&self.target_at(slot).identity)
             if identity:
                 found[identity] = slot
         return found
@@ -41,8 +41,8 @@ cdef class TargetStates:
     def groups_in_use(self):
         """Slots of groups by their identities."""
         found = {}
-        for slot in range(1, target_load(&self.table.groups[0].never_given)):
-            identity = target_load(&self.group_at(slot).identity)
+        for slot in range(1, load_acquire(&self.table.groups[0].never_given)):
+            identity = load_acquire(&self.group_at(slot).identity)
             if identity:
                 found[identity] = slot
         return found
@@ -50,47 +50,47 @@ cdef class TargetStates:
     def give_target(self, slot, identity, available_since_ms=0):
         """Make a free slot a new address's: healthy, with nothing counted."""
         cdef TargetState* target = self.target_at(slot)
-        if not identity or target_load(&target.identity):
+        if not identity or load_acquire(&target.identity):
             raise ValueError(f"target slot {slot} is not free")
-        target_store(&target.health, 0)
-        target_store(&target.available_since_ms, available_since_ms)
-        target_store(&target.latency, 0)
-        target_store(&target.unused_since_ms, 0)
-        target_store(&target.requests, 0)
-        target_store(&target.failures, 0)
-        if slot >= target_load(&self.table.targets[0].never_given):
-            target_store(&self.table.targets[0].never_given, slot + 1)
-        target_store(&target.identity, identity)
+        store_release(&target.health, 0)
+        store_release(&target.available_since_ms, available_since_ms)
+        store_release(&target.latency, 0)
+        store_release(&target.unused_since_ms, 0)
+        store_release(&target.requests, 0)
+        store_release(&target.failures, 0)
+        if slot >= load_acquire(&self.table.targets[0].never_given):
+            store_release(&self.table.targets[0].never_given, slot + 1)
+        store_release(&target.identity, identity)
 
     def give_group(self, slot, identity):
         """Make a free slot a new peer set's."""
         cdef GroupState* group = self.group_at(slot)
-        if not identity or target_load(&group.identity):
+        if not identity or load_acquire(&group.identity):
             raise ValueError(f"group slot {slot} is not free")
-        target_store(&group.turn, 0)
-        target_store(&group.retry_budget, 0)
-        target_store(&group.retries_refused, 0)
-        target_store(&group.unused_since_ms, 0)
-        target_add(&group.version, 1)
-        if slot >= target_load(&self.table.groups[0].never_given):
-            target_store(&self.table.groups[0].never_given, slot + 1)
-        target_store(&group.identity, identity)
+        store_release(&group.turn, 0)
+        store_release(&group.retry_budget, 0)
+        store_release(&group.retries_refused, 0)
+        store_release(&group.unused_since_ms, 0)
+        add_and_get(&group.version, 1)
+        if slot >= load_acquire(&self.table.groups[0].never_given):
+            store_release(&self.table.groups[0].never_given, slot + 1)
+        store_release(&group.identity, identity)
 
     def release_target(self, slot):
         """Make a slot free: no snapshot that a worker may have names it any more."""
-        target_store(&self.target_at(slot).identity, 0)
+        store_release(&self.target_at(slot).identity, 0)
 
     def release_group(self, slot):
         """Make a slot free: no snapshot that a worker may have names it any more."""
-        target_store(&self.group_at(slot).identity, 0)
+        store_release(&self.group_at(slot).identity, 0)
 
     def set_target_unused(self, slot, since_ms):
         """Note since when no snapshot names a slot; 0: one does."""
-        target_store(&self.target_at(slot).unused_since_ms, since_ms)
+        store_release(&self.target_at(slot).unused_since_ms, since_ms)
 
     def set_group_unused(self, slot, since_ms):
         """Note since when no snapshot names a slot; 0: one does."""
-        target_store(&self.group_at(slot).unused_since_ms, since_ms)
+        store_release(&self.group_at(slot).unused_since_ms, since_ms)
 
     # --- what is known ------------------------------------------------------------------------------------------------
 
@@ -105,31 +105,31 @@ cdef class TargetStates:
     def target(self, slot):
         """Everything that is known of an address."""
         cdef TargetState* target = self.target_at(slot)
-        cdef uint64_t word = target_load(&target.health)
+        cdef uint64_t word = load_acquire(&target.health)
         return {
-            "identity": target_load(&target.identity),
+            "identity": load_acquire(&target.identity),
             "health": TargetHealth(health_in(word)),
             "successes": word & COUNT_MASK,
             "tcp_failures": word >> 8 & COUNT_MASK,
             "timeouts": word >> 16 & COUNT_MASK,
             "http_failures": word >> 24 & COUNT_MASK,
             "changes": word >> CHANGE_SHIFT,
-            "available_since_ms": target_load(&target.available_since_ms),
-            "unused_since_ms": target_load(&target.unused_since_ms),
+            "available_since_ms": load_acquire(&target.available_since_ms),
+            "unused_since_ms": load_acquire(&target.unused_since_ms),
             "open": target_open(&self.table, slot),
-            "requests": target_load(&target.requests),
-            "failures": target_load(&target.failures),
+            "requests": load_acquire(&target.requests),
+            "failures": load_acquire(&target.failures),
         }
 
     def group(self, slot):
         """Everything that is known of a peer set."""
         cdef GroupState* group = self.group_at(slot)
         return {
-            "identity": target_load(&group.identity),
-            "version": target_load(&group.version),
-            "turn": target_load(&group.turn),
-            "retries_refused": target_load(&group.retries_refused),
-            "unused_since_ms": target_load(&group.unused_since_ms),
+            "identity": load_acquire(&group.identity),
+            "version": load_acquire(&group.version),
+            "turn": load_acquire(&group.turn),
+            "retries_refused": load_acquire(&group.retries_refused),
+            "unused_since_ms": load_acquire(&group.unused_since_ms),
         }
 
     def latency(self, slot, now_ms):
@@ -177,10 +177,10 @@ cdef class TargetStates:
         cdef WorkerBlock* block
         for index in range(self.table.worker_limit):
             block = shared_worker(self.shared.base, index)
-            started = target_load(&block.starts)
+            started = load_acquire(&block.starts)
             if self.forgotten.get(index, 0) == started:
                 continue
-            if target_load(&block.pid) == 0 and target_load(&block.state) == WorkerState.WORKER_FREE:
+            if load_acquire(&block.pid) == 0 and load_acquire(&block.state) == WorkerState.WORKER_FREE:
                 self.forgotten[index] = started
                 if forget_shares(&self.table, index):
                     raise_versions(&self.table)

@@ -7,22 +7,10 @@ a head with eight hints and eight slots. Hints only save looking into slots: a w
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+# Words shared with other processes, in any order; see the header for why no order is needed.
+from native.atomics cimport load_relaxed, load_relaxed32, store_relaxed, store_relaxed32
 from native.hashing cimport xxh64
 from native.shm cimport ControlWords, SharedState, shared_control
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    /* Shared with other processes, in any order; see the header for why no order is needed. */
-    static inline uint64_t token_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
-    static inline void token_put(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
-    static inline uint32_t token_load32(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
-    static inline void token_put32(uint32_t *word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
-    """
-    uint64_t token_load(const uint64_t* word) noexcept nogil
-    void token_put(uint64_t* word, uint64_t value) noexcept nogil
-    uint32_t token_load32(const uint32_t* word) noexcept nogil
-    void token_put32(uint32_t* word, uint32_t value) noexcept nogil
 
 cdef enum:
     WAYS = 8                     # slots of a bucket
@@ -103,11 +91,11 @@ cdef inline bint same_token(const uint64_t* stored, const uint8_t* token, uint32
     cdef uint32_t at
     for at in range(words):
         memcpy(&expected, token + 8 * at, 8)
-        difference |= expected ^ token_load(stored + at)
+        difference |= expected ^ load_relaxed(stored + at)
     if left:
         expected = 0
         memcpy(&expected, token + 8 * words, left)
-        difference |= expected ^ token_load(stored + words)
+        difference |= expected ^ load_relaxed(stored + words)
     return difference == 0
 
 
@@ -116,7 +104,7 @@ cdef bint read_slot(const ControlWords* control, const uint64_t* slot, uint64_t 
     cdef SlotHead head
     cdef uint32_t at
     for at in range(HEAD_WORDS):
-        (<uint64_t*> &head)[at] = token_load(slot + at)
+        (<uint64_t*> &head)[at] = load_relaxed(slot + at)
     if head.hash != hash or head.token_length != length or head.checksum != head_checksum(control, &head):
         return False
     if head.facts.rules[0] != rules[0] or head.facts.rules[1] != rules[1] or head.facts.claim_length > CLAIM_LENGTH:
@@ -129,9 +117,9 @@ cdef bint read_slot(const ControlWords* control, const uint64_t* slot, uint64_t 
 
 cdef inline void note_use(uint32_t* worth, int64_t now) noexcept nogil:
     cdef uint32_t value = <uint32_t> now + USED_AGAIN
-    cdef uint32_t known = token_load32(worth)
+    cdef uint32_t known = load_relaxed32(worth)
     if value - known >= REFRESH:     # also when it is from the future: the clock was put back
-        token_put32(worth, value)
+        store_relaxed32(worth, value)
 
 
 cdef bint token_find(ControlWords* control, uint64_t hash, const uint64_t* rules, const uint8_t* token, uint32_t length,
@@ -145,7 +133,7 @@ cdef bint token_find(ControlWords* control, uint64_t hash, const uint64_t* rules
     if bucket is NULL:
         return False
     for way in range(WAYS):
-        if token_load(&bucket.hashes[way]) == hash:
+        if load_relaxed(&bucket.hashes[way]) == hash:
             if read_slot(control, slot_of(bucket, way, slot), hash, rules, token, length, facts):
                 if now < facts.expires:
                     note_use(&bucket.worth[way], now)
@@ -160,12 +148,12 @@ cdef inline uint32_t choose_way(const Bucket* bucket, uint64_t hash) noexcept no
     cdef uint32_t way
     cdef uint64_t hint
     for way in range(WAYS):
-        hint = token_load(&bucket.hashes[way])
+        hint = load_relaxed(&bucket.hashes[way])
         if hint == hash:
             return way
         if hint == 0:
             least = way          # worth 0 until it is used
-        elif token_load32(&bucket.worth[way]) < token_load32(&bucket.worth[least]):
+        elif load_relaxed32(&bucket.worth[way]) < load_relaxed32(&bucket.worth[least]):
             least = way
     return least
 
@@ -198,10 +186,10 @@ cdef bint store_words(ControlWords* control, uint64_t hash, const uint8_t* token
     for at in range(words):
         if at == most_words:
             return False
-        token_put(target + at, image[at])
+        store_relaxed(target + at, image[at])
     # If somebody else used the slot meanwhile, hint and slot may differ: a miss.
-    token_put32(&bucket.worth[way], <uint32_t> now)
-    token_put(&bucket.hashes[way], hash)
+    store_relaxed32(&bucket.worth[way], <uint32_t> now)
+    store_relaxed(&bucket.hashes[way], hash)
     return True
 
 
