@@ -74,10 +74,11 @@ cdef void close_listeners(Worker* worker) noexcept nogil:
     cdef uint32_t i
     for i in range(worker.listener_count):
         endpoint = &worker.listeners[i].endpoint
-        before = 0
-        while worker.phase == PHASE_SERVING and worker.connection_count > before:
-            before = worker.connection_count
+        while worker.phase == PHASE_SERVING:             # whoever waits by now is still served
+            before = worker.block.connections_accepted
             on_listener_ready(endpoint)
+            if worker.block.connections_accepted == before:
+                break
         loop_remove(&worker.loop, endpoint)
         close(endpoint.fd)
         endpoint.fd = -1
