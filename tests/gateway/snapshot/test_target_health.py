@@ -61,3 +61,11 @@ def test_the_addresses_of_a_name() -> None:
     addresses = (ResolvedAddress("192.0.2.2"), ResolvedAddress("192.0.2.1"), ResolvedAddress("::1", 81, 5))
     found = target_addresses(target, Resolution(ResolutionState.READY, addresses))
     assert found == [("192.0.2.1", 80, 10), ("192.0.2.2", 80, 10), ("::1", 81, 5)]
+
+
+def test_nothing_has_a_weight_where_the_target_has_none() -> None:
+    records = (ResolvedAddress("10.0.0.1", port=1, weight=7), ResolvedAddress("10.0.0.2", port=2, weight=0))
+    resolution = Resolution(ResolutionState.READY, records)
+    _, (with_weight, without) = upstream_of({"a.test:80": 5, "b.test:80": 0})
+    assert [one.weight for one in target_addresses(with_weight, resolution)] == [7, 1]
+    assert [one.weight for one in target_addresses(without, resolution)] == [0, 0]
