@@ -95,6 +95,8 @@ class PluginThread:
             return True
         assert self._loop is not None
         assert self._runner is not None
+        if self._runner.only_loads and not self._queue.waiting:
+            return True  # nobody needs any more what is being imported
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._runner.begin_end, patience)
         self._thread.join(patience + CLOSE_PATIENCE)
@@ -141,6 +143,7 @@ class Runner:
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._ending = asyncio.Event()
         self._sweeps = False
+        self._loads = False
         self._end_by = 0.0
         self.current: tuple[Job, float] | None = None
         """the job that is begun just now, and since when (time.monotonic())"""
@@ -157,11 +160,18 @@ class Runner:
 
     def expect(self, plugins: Collection[tuple[str, str]]) -> None:
         """Import and make the handlers of plugins (name, kind of step). By call_soon_threadsafe()."""
+        self._loads = True
         for name, step in plugins:
             try:
                 self._handlers.handler_of(name, step)
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 self._context.log.error(f"plugin {name} cannot be used: {problem_of(error)}")
+        self._loads = False
+
+    @property
+    def only_loads(self) -> bool:
+        """Whether handlers are being imported, and nothing else has been begun. Any thread."""
+        return self._loads and not self._tasks
 
     def begin_end(self, patience: float) -> None:
         """Called through call_soon_threadsafe()."""

@@ -152,6 +152,27 @@ def test_handlers_are_made_before_their_first_job(
     assert "plugin broken cannot be used: ModuleNotFoundError" in stage.logged()
 
 
+def test_the_end_does_not_wait_for_imports(
+    stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def load(_: str) -> Any:
+        begun.set()
+        EchoHandler.released.wait(20)
+        return EchoHandler
+
+    monkeypatch.setattr(handlers, "load", load)
+    stage = stage_of()
+    stage.thread.expect([("example", "example")])
+    assert begun.wait(20)
+    assert stage.thread.end(5)
+    stage.park(0, b"one")
+    assert not stage.thread.end(0)
+    EchoHandler.released.set()
+    assert stage.answer(0) == (JobState.JOB_DONE, b"ONE")
+
+
 @pytest.mark.parametrize(
     ("payload", "text"),
     [(b"fail", "ValueError: this cannot be, in "), (b"fail later", "KeyError: 'nothing there', in ")],
