@@ -220,7 +220,7 @@ def text_json_schema(field: Text) -> JsonSchema:
     if (pattern := getattr(field.rule, "pattern", None)) is not None:
         patterns.append(f"^(?:{pattern})$")
     further: list[JsonSchema] = [{"pattern": pattern} for pattern in patterns]
-    further += [{"not": {"pattern": re.escape(text)}} for text, _ in field.match_none]
+    further += [{"not": {"pattern": regex_of(pattern)}} for pattern, _ in field.match_none]
     if len(further) == 1:
         return {**schema, **further[0]} if "not" not in schema else {**schema, "allOf": further}
     return {**schema, "allOf": further} if further else schema

@@ -125,7 +125,9 @@ def kind_attributes(field: Field) -> Attributes:
         case Text():
             shown: Attributes = {"len_min": field.len_min} if field.len_min != 1 else {}
             if field.match_none:
-                shown["match_none"] = [{"pattern": text, "err": err} for text, err in field.match_none]
+                shown["match_none"] = [{"pattern": one, "err": err} for one, err in field.match_none]
+            if field.match_any:
+                shown["match_any"] = {"patterns": list(field.match_any), "err": field.match_any_text}
             return shown
         case Number() | Integer():
             return {"gt": field.gt} if field.gt is not None else {}

@@ -94,9 +94,12 @@ class Text(Field):
     len_min: int = 1
     starts_with: str = ""
     match_none: tuple[tuple[str, str], ...] = ()
-    """(substring, text): none of the substrings may occur."""
+    """(Lua pattern, text): none may be found."""
     match: str = ""
     """A Lua pattern (see `lua_patterns`) that must be found in the value."""
+    match_any: tuple[str, ...] = ()
+    """Lua patterns of which one must be found, or `match_any_text` is what is wrong."""
+    match_any_text: str = ""
     is_regex: bool = False
     rule: ValueCheck | None = None
 
@@ -120,11 +123,13 @@ class Text(Field):
             return None
         if self.starts_with and not value.startswith(self.starts_with):
             return texts.starts_with(self.starts_with)
-        for substring, text in self.match_none:
-            if substring in value:
+        for pattern, text in self.match_none:
+            if compiled(pattern).search(value):
                 return text
         if self.match and not compiled(self.match).search(value):
             return texts.invalid_value(value)
+        if self.match_any and not any(compiled(pattern).search(value) for pattern in self.match_any):
+            return self.match_any_text
         if self.is_regex and pattern_problem(value) is not None:
             return texts.not_a_regex(value)
         return self.rule(value) if self.rule else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 
-from gateway.entities import texts
 from gateway.entities.patterns import pattern_problem
 from gateway.entities.value_checks import percent_problem
 
@@ -16,11 +15,7 @@ REGEX_META = frozenset(rb".^-{}\|")
 
 
 def route_path_problem(path: str) -> str | None:
-    """What is wrong with a path of a route, or None."""
-    if not path.startswith(("/", "~/")):
-        return "should start with: / (fixed path) or ~/ (regex path)"
-    if "//" in path:
-        return texts.EMPTY_SEGMENTS
+    """What is wrong with a path of a route (`/…` or `~/…`, without empty segments), or None."""
     if path.startswith("~"):
         return pattern_problem(path[1:])
     if problem := percent_problem(path):

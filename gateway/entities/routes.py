@@ -27,16 +27,11 @@ from gateway.entities.value_checks import (
 FAMILIES = (("http", "https"), ("tcp", "tls", "udp"), ("tls_passthrough",), ("grpc", "grpcs"))
 WITH_SERVER_NAMES = frozenset(("grpcs", "https", "tls", "tls_passthrough"))
 
+HOST = "cannot contain 'host' header, which must be specified in the 'hosts' attribute"
+
 # protocols -> (fields that may not be set, how the text about them names the protocols)
 NOT_FOR_STREAMS = ("methods", "hosts", "paths", "headers", "query_params")
 STREAMS = "'tcp', 'tls', 'tls_passthrough' or 'udp'"
-
-
-def header_to_match_problem(name: str) -> str | None:
-    """A header to match by; the host has an attribute of its own."""
-    if name.lower() == "host":
-        return "cannot contain 'host' header, which must be specified in the 'hosts' attribute"
-    return header_name_problem(name)
 
 
 def value_to_match_problem(value: str) -> str | None:
@@ -170,14 +165,22 @@ class Route(Entity, frozen=True, kw_only=True):
         list[str] | None,
         Array(
             "The paths that match: prefixes (`/…`) and regular expressions (`~/…`).",
-            elements=Text("A path.", rule=route_path_problem),
+            elements=Text(
+                "A path.",
+                match_none=(("//", texts.EMPTY_SEGMENTS),),
+                match_any=("^/", "^~/"),
+                match_any_text="should start with: / (fixed path) or ~/ (regex path)",
+                rule=route_path_problem,
+            ),
         ),
     ] = None
     headers: Annotated[
         dict[str, list[str]] | None,
         Map(
             "The headers that match: for each name its possible values.",
-            keys=Text("The name of a header.", rule=header_to_match_problem),
+            keys=Text(
+                "The name of a header.", match_none=(("^[Hh][Oo][Ss][Tt]$", HOST),), rule=header_name_problem
+            ),
             values=_values_to_match("The values of a header."),
         ),
     ] = None

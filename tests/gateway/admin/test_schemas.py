@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from asgi_client import Node, ask, with_node
 
+from gateway.admin.kong_schemas import record_fields
 from gateway.entities.catalogue import ENTITY_TYPES
 from gateway.entities.fields import Array, Integer, Map, Number, Set, Text
 from gateway.entities.record import Group, Record, RecordCheck
@@ -213,6 +214,16 @@ def test_there_is_a_schema_for_every_type(tmp_path: Path) -> None:
             assert not set(kind.shorthands) & set(names)
 
     with_node(tmp_path, test)
+
+
+def test_what_texts_of_a_route_must_look_like_is_shown() -> None:
+    shown = {
+        name: attributes for one in record_fields(ENTITY_TYPES["routes"]) for name, attributes in one.items()
+    }
+    paths, names = shown["paths"]["elements"], shown["headers"]["keys"]
+    assert paths["match_none"] == [{"pattern": "//", "err": "must not have empty segments"}]
+    assert paths["match_any"]["patterns"] == ["^/", "^~/"]
+    assert names["match_none"][0]["pattern"] == "^[Hh][Oo][Ss][Tt]$"
 
 
 def test_forms_are_validated_with_the_types_of_the_fields(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ ROUTES = [
     ({"paths": ["/a/../b"]}, {"paths": {0: "non-normalized path, consider use '/b' instead"}}),
     ({"paths": ["/%7Ea"]}, {"paths": {0: "non-normalized path, consider use '/~a' instead"}}),
     ({"paths": ["/%2f"]}, {"paths": {0: "non-normalized path, consider use '/%2F' instead"}}),
+    ({"paths": ["a//b", "~a//b"]}, {"paths": {0: SEGMENTS, 1: SEGMENTS}}),
     ({"paths": ["/%zz"]}, {"paths": {0: "invalid url-encoded value: '%zz'"}}),
     ({"hosts": ["a b"]}, {"hosts": {0: "invalid hostname: a b"}}),
     ({"hosts": ["*.a.*"]}, {"hosts": {0: "invalid wildcard: must have at most one wildcard"}}),
