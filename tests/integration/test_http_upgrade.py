@@ -302,11 +302,11 @@ def test_idle_timeout(upstream: StartUpstream, client: Client) -> None:
         echo(connection)
         ended.set()
 
-    upstream(tunnel(talk), read_timeout=1000)
+    upstream(tunnel(talk), read_timeout=1500)
     open_tunnel(client)
     for _ in range(5):
         assert client.send(b"x").exactly(1) == b"x"
-        assert client.quiet(0.25)
+        assert client.quiet(0.35)
     client.expect_close()
     assert ended.wait(10)
 

@@ -21,7 +21,7 @@ from types import TracebackType
 
 import pytest
 
-from tests.support.gateway import Gateway, is_running, one_service, wait_for
+from tests.support.gateway import PATIENCE, Gateway, is_running, one_service, wait_for
 from tests.support.load import SLOWNESS
 from tests.support.upstreams import Connection, Upstream, response
 from tests.support.valkey import Valkey
@@ -90,7 +90,7 @@ class Clients:
     ) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
         assert not any(thread.is_alive() for thread in self._threads)
 
     @property
@@ -98,7 +98,7 @@ class Clients:
         return sum(self.answers.values())
 
     def _run(self, chance: random.Random) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=15)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         while not self._stopping.is_set():
             # the square makes some of them popular
             target = f"/fire/{int(chance.random() ** 2 * ADDRESSES)}"
@@ -118,7 +118,7 @@ class Clients:
 
 def more_answers(clients: Clients, count: int, what: str) -> None:
     goal = clients.total + count
-    wait_for(lambda: clients.total >= goal, seconds=20 * SLOWNESS, what=what)
+    wait_for(lambda: clients.total >= goal, seconds=PATIENCE * SLOWNESS, what=what)
 
 
 def cached(gateway: Gateway, upstream: Upstream, **config: object) -> None:
@@ -150,8 +150,10 @@ def test_workers_killed_while_they_store(gateway: Gateway, upstream: Upstream) -
     with Clients(gateway.proxy_port) as clients:
         more_answers(clients, 200, "answers before the fire")
         end = time.monotonic() + FIRE_SECONDS
-        while time.monotonic() < end:
-            victims = wait_for(lambda: alive(gateway, killed), seconds=15 * SLOWNESS, what="a worker serves")
+        while time.monotonic() < end or len(killed) < 3:
+            victims = wait_for(
+                lambda: alive(gateway, killed), seconds=PATIENCE * SLOWNESS, what="a worker serves"
+            )
             more_answers(clients, chance.randrange(1, 60), "answers between two kills")
             victim = chance.choice(victims)
             assert is_running(victim), f"worker {victim} has ended by itself:\n{gateway.output()}"
@@ -159,18 +161,19 @@ def test_workers_killed_while_they_store(gateway: Gateway, upstream: Upstream) -
             killed.add(victim)
             assert not clients.wrong, clients.wrong[:5]
         wait_for(
-            lambda: len(alive(gateway, killed)) == 2, seconds=30 * SLOWNESS, what="both workers are back"
+            lambda: len(alive(gateway, killed)) == 2,
+            seconds=PATIENCE * SLOWNESS,
+            what="both workers are back",
         )
         cut = len(clients.cut)
         more_answers(clients, 300, "answers after the fire")
         assert len(clients.cut) - cut <= CLIENTS, "connections are cut although nobody is killed"
     assert not clients.wrong, clients.wrong[:5]
-    assert len(killed) >= 3
     # a kill cuts the connections of one worker: each client has one
     assert len(clients.cut) <= len(killed) * CLIENTS
     assert clients.answers["Hit"] > 0
     assert clients.answers["Miss"] > 0
-    wait_for(lambda: hits(gateway), seconds=10 * SLOWNESS, what="hits again")
+    wait_for(lambda: hits(gateway), seconds=PATIENCE * SLOWNESS, what="hits again")
 
 
 def test_redis_killed_and_back(gateway: Gateway, upstream: Upstream) -> None:
@@ -186,4 +189,4 @@ def test_redis_killed_and_back(gateway: Gateway, upstream: Upstream) -> None:
         assert not clients.wrong, clients.wrong[:5]
         assert not clients.cut, clients.cut[:5]
         assert clients.answers["Hit"] > 0
-        wait_for(lambda: hits(gateway), seconds=15 * SLOWNESS, what="hits again")
+        wait_for(lambda: hits(gateway), seconds=PATIENCE * SLOWNESS, what="hits again")
