@@ -29,6 +29,14 @@ class Behind:
         self.waiting = 0
         self.upstream = Upstream(self.serve)
 
+    def __enter__(self) -> Behind:
+        self.upstream.__enter__()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.free.set()
+        self.upstream.__exit__(*problem)
+
     def serve(self, connection: Connection) -> None:
         while connection.read_request()[0]:
             self.waiting += 1

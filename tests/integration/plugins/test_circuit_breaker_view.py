@@ -35,10 +35,8 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture
 def behind() -> Iterator[Behind]:
-    one = Behind()
-    with one.upstream:
+    with Behind() as one:
         yield one
-        one.free.set()
 
 
 # --- what is known of it ------------------------------------------------------------------------------
