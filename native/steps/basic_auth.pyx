@@ -114,20 +114,25 @@ cdef bint is_password(const CredentialRecord* credential, Text password) noexcep
 # --- the step --------------------------------------------------------------------------------------------------------
 cdef int access(Exchange* exchange, const PluginRecord* plugin) noexcept nogil:
     cdef const BasicAuthConfig* config = <const BasicAuthConfig*> step_config(exchange, plugin)
-    cdef const CredentialRecord* credential
+    cdef const CredentialRecord* credential = NULL
     cdef RecordText key
     cdef Head head
     cdef Claim claim
+    cdef bint claimed
     if already_authenticated(exchange, config.anonymous.length != 0):
         return STEP_CONTINUE
     head = request_head(exchange)
-    if take_claim(exchange, config, &head, HEADER_PROXY_AUTHORIZATION, b"Proxy-Authorization", 19, &claim) \
-            or take_claim(exchange, config, &head, HEADER_AUTHORIZATION, b"Authorization", 13, &claim):
+    claimed = take_claim(exchange, config, &head, HEADER_PROXY_AUTHORIZATION, b"Proxy-Authorization", 19, &claim)
+    if claimed:
         credential = current_credential(exchange, BASIC_AUTH, claim.username.data, claim.username.length)
-        if is_password(credential, claim.password):
-            key = credential.key
-            return authenticate(exchange, credential, credential_consumer(exchange, credential),
-                                text_of(record_text(credential, key), key.length))
+    # Who is unknown there is perhaps a user of a proxy: as in Kong, the other header counts then.
+    if credential == NULL and take_claim(exchange, config, &head, HEADER_AUTHORIZATION, b"Authorization", 13, &claim):
+        claimed = True
+        credential = current_credential(exchange, BASIC_AUTH, claim.username.data, claim.username.length)
+    if claimed and is_password(credential, claim.password):
+        key = credential.key
+        return authenticate(exchange, credential, credential_consumer(exchange, credential),
+                            text_of(record_text(credential, key), key.length))
     return not_authenticated(exchange, packed_text(config, config.anonymous), b"Unauthorized",
                              packed_text(config, config.challenge))
 

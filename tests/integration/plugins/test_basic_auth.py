@@ -85,6 +85,11 @@ def test_proxy_authorization_comes_first(plugged: Plugged) -> None:
     assert plugged.request("/", f"Proxy-Authorization: {good}", f"Authorization: {bad}").status == 200
     assert plugged.request("/", f"Proxy-Authorization: {bad}", f"Authorization: {good}").status == 401
     assert plugged.request("/", "Proxy-Authorization: Bearer x", f"Authorization: {good}").status == 200
+    # a user of the proxy is none of ours, and does not hide who is
+    stranger = claim("stranger", "x")
+    assert plugged.request("/", f"Proxy-Authorization: {stranger}", f"Authorization: {good}").status == 200
+    assert plugged.request("/", f"Proxy-Authorization: {stranger}", f"Authorization: {bad}").status == 401
+    assert plugged.request("/", f"Proxy-Authorization: {stranger}").status == 401
 
 
 def test_hiding(plugged: Plugged) -> None:
