@@ -54,7 +54,7 @@ async def running(
     chosen = ResolverOptions(
         nameservers=(("127.0.0.1", server.port),),
         hosts_file=hosts,
-        **{"timeout": 0.2, "lifetime": 0.4, **options},  # type: ignore[arg-type]
+        **{"timeout": 2.0, "lifetime": 4.0, **options},  # type: ignore[arg-type]
     )
     resolver = Resolver(chosen, on_change, known)
     resolver.start()
@@ -266,7 +266,7 @@ def test_names_that_dns_cannot_express_are_not_found() -> None:
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_failing_server_is_an_error_and_is_asked_again(silent: bool) -> None:
     async def test() -> None:
-        async with running(error_ttl=0.01) as it:
+        async with running(error_ttl=0.01, timeout=0.2, lifetime=0.4) as it:  # spent when it is silent
             it.zone.failure, it.zone.silent = dns.rcode.SERVFAIL, silent
             it.resolver.use(["api.test"])
             await it.until(lambda: not it.resolver.pending())
@@ -281,7 +281,7 @@ def test_a_failing_server_is_an_error_and_is_asked_again(silent: bool) -> None:
 def test_old_addresses_serve_while_a_refresh_fails_until_they_are_stale() -> None:
     async def test() -> None:
         changes: list[set[str]] = []
-        async with running(on_change=changes.append, valid_ttl=0.01, error_ttl=0.01, stale_ttl=0.5) as it:
+        async with running(on_change=changes.append, valid_ttl=0.01, error_ttl=0.01, stale_ttl=1.5) as it:
             it.zone.set("api.test", "A", "10.0.0.1")
             it.resolver.use(["api.test"])
             await it.resolver.settle(PATIENCE)

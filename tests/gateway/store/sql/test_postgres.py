@@ -223,7 +223,7 @@ def test_lost_answer_to_a_commit(between: Interference, shared: Place, tmp_path:
 
 def test_lock_held_by_another_node_for_too_long(shared: Place) -> None:
     assert shared.address is not None
-    impatient = Place(dataclasses.replace(shared.address, timeout=0.2), Path("unused"))
+    impatient = Place(dataclasses.replace(shared.address, timeout=1.0), Path("unused"))
     store = impatient.store()
     database = PostgresDatabase(shared.address)
     store._database._lock_patience = 0.5  # type: ignore[attr-defined]
