@@ -115,22 +115,20 @@ class Server(Upstream):
         self.name = f"127.0.0.1:{self.port}"
 
     def answer(self, connection: Connection) -> None:
+        head = connection.read_head()
+        if not head:
+            return
+        self.paths.append(head.split()[1])
+        if not self.status:
+            connection.wait_for_end()
+            return
         with self._counting:
             self.at_once += 1
             self.most_at_once = max(self.at_once, self.most_at_once)
-        try:
-            head = connection.read_head()
-            if not head:
-                return
-            self.paths.append(head.split()[1])
-            if not self.status:
-                connection.wait_for_end()
-                return
-            time.sleep(self.delay)
-            connection.send(response(status=f"{self.status} X"))
-        finally:
-            with self._counting:
-                self.at_once -= 1
+        time.sleep(self.delay)
+        with self._counting:  # before it answers: the next probe may come while this thread still waits
+            self.at_once -= 1
+        connection.send(response(status=f"{self.status} X"))
 
 
 HEALTHY, MOSTLY_HEALTHY, MOSTLY_UNHEALTHY, UNHEALTHY = TargetHealth
