@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ import pytest
 
 from tests.support.certificates import certificate, key_pem, new_key
 from tests.support.client import Client
-from tests.support.footprint import at_rest, other_workers
+from tests.support.footprint import at_rest, other_control, other_workers
 from tests.support.gateway import Gateway, free_port, wait_for
 from tests.support.prometheus_text import parse
 from tests.support.upstreams import Connection, Upstream, response
@@ -369,14 +368,7 @@ def test_killed_processes_keep_health(pool: Pool, gateway: Gateway) -> None:
     control = gateway.status()["control"]["pid"]
     os.kill(control, signal.SIGKILL)
     assert set(pool.ask()) == {one.port, two.port}
-
-    def is_back() -> bool:
-        try:
-            return bool(gateway.status()["control"]["pid"] != control and pool.health())
-        except (OSError, ValueError, KeyError, http.client.HTTPException):
-            return False
-
-    wait_for(is_back, what="another control process")
+    wait_for(lambda: other_control(gateway, control) and pool.health(), what="another control process")
     assert pool.health()[three.port] == "UNHEALTHY"
     before = one.probes
     wait_for(lambda: one.probes > before + 1, what="probes go on")

@@ -3,7 +3,6 @@ circuits, targets that are out, and whose turn it is."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.footprint import other_workers
+from tests.support.footprint import other_control, other_workers
 from tests.support.gateway import Gateway, wait_for
 from tests.support.upstreams import Connection, Upstream, response
 
@@ -135,15 +134,7 @@ def kill_control_process(gateway: Gateway, behind: Behind) -> None:
     gateway.config_path.write_text(json.dumps(behind.document(3)))
     old = gateway.status()["control"]["pid"]
     os.kill(old, signal.SIGKILL)
-
-    def is_back() -> bool:
-        try:
-            another = gateway.status()["control"]["pid"] != old
-            return another and gateway.call(gateway.admin_port, "GET", "/status")[0] == 200
-        except (OSError, ValueError, KeyError, http.client.HTTPException):
-            return False
-
-    wait_for(is_back, what="another control process")
+    wait_for(partial(other_control, gateway, old), what="another control process")
 
 
 def has_two_others(gateway: Gateway, old: set[int]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.footprint import other_control
 from tests.support.gateway import Gateway, wait_for
 from tests.support.upstreams import Upstream
 
@@ -185,17 +186,10 @@ def test_what_was_committed_before_a_crash_is_published_after_it(gateway: Gatewa
         control.kill()
     wait_for(lambda: served(gateway, "/late"), what="the new control process publishes")
     wait_for(gateway.serves)
-    wait_for(partial(admin_answers, gateway), what="the Admin API is back")
+    wait_for(partial(other_control, gateway, control.pid), what="the Admin API is back")
     assert Admin(gateway).send("GET", "/routes/late")["paths"] == ["/late"]
     Admin(gateway).send("DELETE", "/routes/late")
     assert statuses(gateway, "/late") == {404}
-
-
-def admin_answers(gateway: Gateway) -> bool:
-    try:
-        return gateway.call(gateway.admin_port, "GET", "/status")[0] == 200
-    except (OSError, http.client.HTTPException):
-        return False
 
 
 def served(gateway: Gateway, path: str) -> bool:

@@ -31,6 +31,18 @@ def other_workers(gateway: Gateway, pids: set[int], count: int) -> bool:
     return len(serving) == count and not serving & pids
 
 
+def other_control(gateway: Gateway, pid: int) -> bool:
+    """Whether another control process than `pid` serves, and its Admin API with it (though it may want a
+    token)."""
+    try:
+        serving = gateway.status()["control"]["pid"]
+        admin, _, _ = gateway.call(gateway.admin_port, "GET", "/status")
+        ready, _, _ = gateway.call(gateway.status_port, "GET", "/status/ready")
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return serving != pid and admin in (200, 401) and ready == 200
+
+
 BAD_LINE = re.compile(r"not given back|\[crit\]|ended by signal (?!9\b)|ended with exit code (?!0\b)")
 """in the error log: only what a test kills with signal 9 may end unasked"""
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from gateway.control import tls
 from gateway.run_directory import RunDirectory, read_json
 from tests.support.certificates import certificate, key_pem, new_key
+from tests.support.footprint import other_control
 from tests.support.gateway import Gateway, wait_for
 
 ADMIN, NEXT, READER = (f"{name}-token-0123456789abcdef" for name in ("admin", "next", "reader"))
@@ -163,15 +164,9 @@ def test_a_token_is_replaced_by_a_reload(guarded: Gateway) -> None:
 def test_a_crash_does_not_open_the_api(guarded: Gateway) -> None:
     pid = guarded.status()["control"]["pid"]
     psutil.Process(pid).kill()
-    wait_for(lambda: is_back(guarded, pid), what="the control process is back")
+    wait_for(lambda: other_control(guarded, pid), what="the control process is back")
     assert call(guarded, "GET", "/services")[0] == 401
     assert call(guarded, "GET", "/services", ADMIN)[0] == 200
-
-
-def is_back(gateway: Gateway, old: int) -> bool:
-    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-        return bool(gateway.status()["control"]["pid"] != old)
-    return False
 
 
 # --- many connections ---------------------------------------------------------------------------------------

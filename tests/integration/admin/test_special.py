@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -10,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
+from tests.support.footprint import other_control
 from tests.support.gateway import Gateway, wait_for
 from tests.support.upstreams import Connection, Upstream, response
 
@@ -138,26 +137,15 @@ def test_a_mark_holds_while_other_things_change(gateway: Gateway, upstream: dict
 
 def test_a_mark_survives_the_processes(gateway: Gateway, upstream: dict[str, str]) -> None:
     assert call(gateway, "PUT", f"/upstreams/balanced/targets/{upstream['one']}/unhealthy")[0] == 204
-    before = gateway.status()["control"]
-    psutil.Process(before["pid"]).kill()
-    victim = gateway.worker_pids()[0] if is_there(gateway) else None
-
-    def is_back() -> bool:
-        return is_there(gateway) and gateway.status()["control"]["restarts"] > before["restarts"]
-
-    wait_for(is_back, seconds=20, what="the control process is back")
+    control = gateway.status()["control"]["pid"]
+    worker, *_ = gateway.worker_pids()
+    os.kill(control, signal.SIGKILL)
+    wait_for(lambda: other_control(gateway, control), what="the control process is back")
     wait_for(gateway.serves, what="it serves")
     wait_for(lambda: health_of(gateway)[upstream["one"]] == "UNHEALTHY", what="the mark")
-    os.kill(victim or gateway.worker_pids()[0], signal.SIGKILL)
-    wait_for(gateway.serves, seconds=20, what="a new worker")
+    os.kill(worker, signal.SIGKILL)
+    wait_for(gateway.serves, what="a new worker")
     assert answers(gateway, 30) == {(200, b"two")}
-
-
-def is_there(gateway: Gateway) -> bool:
-    try:
-        return bool(gateway.status())
-    except (OSError, ValueError, http.client.HTTPException):
-        return False
 
 
 def test_a_mark_stays_for_a_while_when_its_target_goes(

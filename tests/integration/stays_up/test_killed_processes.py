@@ -12,7 +12,7 @@ from functools import partial
 import psutil
 import pytest
 
-from tests.support.footprint import TidyGateway, at_rest, other_workers, workers
+from tests.support.footprint import TidyGateway, at_rest, other_control, other_workers, workers
 from tests.support.gateway import Gateway, is_running, one_service, wait_for
 from tests.support.load import Backend, EventLoopThread, Load, more_requests
 
@@ -90,7 +90,7 @@ def test_killed_control_process_fails_no_request(
             requests = gateway.status()["server"]["total_requests"]
             os.kill(control, signal.SIGKILL)
             wait_for(more_requests(load, 100), what="requests while it is away")
-            wait_for(partial(control_is_another, gateway, control), what="the control process is back")
+            wait_for(partial(other_control, gateway, control), what="the control process is back")
             status = gateway.status()
             assert status["configuration_hash"] == live
             assert status["server"]["total_requests"] > requests
@@ -104,17 +104,6 @@ def test_killed_control_process_fails_no_request(
         other.stop().check()
     assert gateway.status()["control"]["restarts"] >= 2
     at_rest(gateway)
-
-
-def control_is_another(gateway: Gateway, pid: int) -> bool:
-    """Whether another control process than `pid` serves, and its Admin API with it."""
-    try:
-        status = gateway.status()
-        admin, _, _ = gateway.call(gateway.admin_port, "GET", "/status")
-        ready, _, _ = gateway.call(gateway.status_port, "GET", "/status/ready")
-    except (OSError, ValueError, http.client.HTTPException):
-        return False
-    return status["control"]["pid"] != pid and admin == 200 and ready == 200
 
 
 def test_paused_worker_fails_no_request(gateway: Gateway, thread: EventLoopThread) -> None:
@@ -142,7 +131,7 @@ def test_reload_while_the_control_process_is_away(gateway: Gateway, backend: Bac
     gateway.process.send_signal(signal.SIGHUP)
     wait_for(lambda: gateway.request("/load")[0] == 404, what="the file's configuration")
     assert gateway.request("/from-the-file")[0] == 200
-    wait_for(lambda: control_is_another(gateway, 0), what="the control process is back")
+    wait_for(lambda: other_control(gateway, 0), what="the control process is back")
     gateway.configure(one_service(backend.port))
 
 
@@ -197,7 +186,7 @@ def test_everything_at_once(gateway: Gateway, backend: Backend, thread: EventLoo
             control = gateway.status()["control"]["pid"]
             if number % 2:
                 os.kill(control, signal.SIGKILL)
-                wait_for(partial(control_is_another, gateway, control), what="the control process is back")
+                wait_for(partial(other_control, gateway, control), what="the control process is back")
             wait_for(partial(other_workers, gateway, {victim}, 2), what="a new worker serves")
             wait_for(partial(is_live, gateway, f"more-{number}"), what="the file's configuration")
         wait_for(more_requests(newcomers, 50), what="requests afterwards")
