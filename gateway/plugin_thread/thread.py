@@ -144,6 +144,7 @@ class Runner:
         self._ending = asyncio.Event()
         self._sweeps = False
         self._loads = False
+        self._has_worked = False
         self._end_by = 0.0
         self.current: tuple[Job, float] | None = None
         """the job that is begun just now, and since when (time.monotonic())"""
@@ -170,8 +171,9 @@ class Runner:
 
     @property
     def only_loads(self) -> bool:
-        """Whether handlers are being imported, and nothing else has been begun. Any thread."""
-        return self._loads and not self._tasks
+        """Whether handlers are being imported, and there was never a job: then none of them has anything to
+        give away when it is closed. Any thread."""
+        return self._loads and not self._has_worked
 
     def begin_end(self, patience: float) -> None:
         """Called through call_soon_threadsafe()."""
@@ -183,6 +185,7 @@ class Runner:
     def _take(self) -> bool:
         """Begin the next jobs. Whether there were any."""
         jobs = self._queue.take(BATCH)
+        self._has_worked = self._has_worked or bool(jobs)
         for job in jobs:
             self._begin(job)
         return bool(jobs)

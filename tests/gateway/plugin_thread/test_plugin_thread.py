@@ -173,6 +173,29 @@ def test_the_end_does_not_wait_for_imports(
     assert stage.answer(0) == (JobState.JOB_DONE, b"ONE")
 
 
+def test_the_end_closes_handlers_that_have_worked_though_others_are_imported(
+    stage_of: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may hold what is not yet written elsewhere, such as counts."""
+    begun = threading.Event()
+
+    class Slow:
+        def __init__(self, _: WorkerContext) -> None:
+            begun.set()
+            EchoHandler.released.wait(20)
+
+    stage = stage_of()
+    stage.park(0, b"one")
+    assert stage.answer(0) == (JobState.JOB_DONE, b"ONE")
+    monkeypatch.setattr(handlers, "handler_place", lambda *plugin: "slow")
+    monkeypatch.setattr(handlers, "load", lambda _: Slow)
+    stage.thread.expect([("slow", "slow")])
+    assert begun.wait(20)
+    threading.Timer(0.1, EchoHandler.released.set).start()
+    assert stage.thread.end(20)
+    assert EchoHandler.closed
+
+
 @pytest.mark.parametrize(
     ("payload", "text"),
     [(b"fail", "ValueError: this cannot be, in "), (b"fail later", "KeyError: 'nothing there', in ")],
