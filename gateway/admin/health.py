@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.entities.fields import Reference
-from gateway.entities.hosts import Host, HostKind, InvalidHost, format_host, parse_host
+from gateway.entities.hosts import Host, HostKind, InvalidHost, address_text, format_host, parse_host
 from gateway.entities.targets import DEFAULT_PORT, Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot import Resolution, ResolutionState
@@ -39,8 +39,6 @@ PATH = {
     "targets": "The id, or host and port, of a target.",
     "address": "The IP address and port.",
 }
-
-
 WITHOUT_RECORDS = {
     ResolutionState.PENDING: "unknown",
     ResolutionState.NOT_FOUND: "dns server error: 3 name error",
@@ -72,7 +70,7 @@ class Health(UpstreamHealth):
         host = parse_host(target.target)
         ip = host.host if host.kind is HostKind.IPV6 else address.ip
         return {
-            "ip": f"[{ip}]" if ":" in ip else ip,
+            "ip": address_text(ip),
             "port": address.port,
             "weight": address.weight,
         }

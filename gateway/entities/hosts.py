@@ -101,6 +101,12 @@ def _parse_ipv6(text: str) -> Host:
     return Host(HostKind.IPV6, expanded, port)
 
 
+def address_text(ip: str, port: int | None = None) -> str:
+    """An IP address as it is shown: `127.0.0.1`, `[::1]`, `127.0.0.1:80`, `[::1]:80`."""
+    text = f"[{ip}]" if ":" in ip else ip
+    return text if port is None else f"{text}:{port}"
+
+
 def format_host(host: Host, default_port: int | None = None) -> str:
     """`host`, `host:port` or `[host]:port`; IPv6 always gets its brackets."""
     port = default_port if host.port is None else host.port

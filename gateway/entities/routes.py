@@ -27,7 +27,7 @@ from gateway.entities.value_checks import (
 FAMILIES = (("http", "https"), ("tcp", "tls", "udp"), ("tls_passthrough",), ("grpc", "grpcs"))
 WITH_SERVER_NAMES = frozenset(("grpcs", "https", "tls", "tls_passthrough"))
 
-HOST = "cannot contain 'host' header, which must be specified in the 'hosts' attribute"
+HOST_IS_NO_HEADER = "cannot contain 'host' header, which must be specified in the 'hosts' attribute"
 
 # protocols -> (fields that may not be set, how the text about them names the protocols)
 NOT_FOR_STREAMS = ("methods", "hosts", "paths", "headers", "query_params")
@@ -179,7 +179,9 @@ class Route(Entity, frozen=True, kw_only=True):
         Map(
             "The headers that match: for each name its possible values.",
             keys=Text(
-                "The name of a header.", match_none=(("^[Hh][Oo][Ss][Tt]$", HOST),), rule=header_name_problem
+                "The name of a header.",
+                match_none=(("^[Hh][Oo][Ss][Tt]$", HOST_IS_NO_HEADER),),
+                rule=header_name_problem,
             ),
             values=_values_to_match("The values of a header."),
         ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
+from gateway.entities.hosts import address_text
 from gateway.entities.services import Service
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
@@ -40,8 +41,6 @@ ANSWERS = {
     PeerSetState.PEERS_NO_TARGETS: NO_PEER,
 }
 """What the gateway answers where there is nobody to send a request to."""
-
-
 ALGORITHM_NAMES = {algorithm: name for name, algorithm in ALGORITHMS.items()}
 INPUT_NAMES = {kind: name for name, kind in INPUTS.items()}
 SHARES_OF = {
@@ -51,7 +50,9 @@ SHARES_OF = {
     BalancingAlgorithm.BALANCE_CONSISTENT_HASHING: "hash values",
     BalancingAlgorithm.BALANCE_STICKY: "new clients",
 }
+"""Of what each peer has a share; None: there is no telling, it depends on what is under way."""
 NO_CHOICE: dict[str, Any] = {"algorithm": None, "hash_on": [], "share_of": None}
+"""of a peer set that is not known"""
 
 
 class Targets:
@@ -196,8 +197,3 @@ def hash_table(peers: Sequence[Mapping[str, Any]], slots: int) -> list[int]:
         return []
     table = slot_table([(peer["identity"], peer["weight"]) for peer in peers], slots)
     return list(memoryview(table).cast("H"))
-
-
-def address_text(ip: str, port: int) -> str:
-    """`127.0.0.1:80`, `[::1]:80`."""
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

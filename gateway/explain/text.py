@@ -112,9 +112,8 @@ def target_lines(target: Mapping[str, Any]) -> list[str]:
     """Where the request goes."""
     lines = [f"{target['kind']} {target['name']}: {target['state']}{choice_words(target)}"]
     for peer in target["peers"]:
-        line = f"  {peer['address']} ({peer['target']}), weight {peer['weight']}"
-        of = target["share_of"]
-        lines.append(line if of is None or peer["share"] is None else f"{line}, {peer['share']:.0%} of {of}")
+        share = f", {peer['share']:.0%} of {target['share_of']}" if target["share_of"] else ""
+        lines.append(f"  {peer['address']} ({peer['target']}), weight {peer['weight']}{share}")
     for one in target.get("left_out", ()):
         lines.append(f"  not {one['address'] or one['target']}: {one['reason']}")
     return lines

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Set
 
+from gateway.entities.hosts import address_text
 from gateway.logs import NOTICE
 from gateway.snapshot.slots import NO_SLOT, target_identity
 from native.hashing import xxh64_digest
@@ -223,7 +224,7 @@ class HealthSlots:
             "upstream %s: target %s (%s) is %s now (%s)",
             upstream,
             target,
-            f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}",
+            address_text(ip, port),
             "healthy" if healthy else "unhealthy",
             why,
         )

@@ -35,7 +35,7 @@ LOOKUP_DEADLINE = 3.0
 
 
 def media_type_problem(text: str) -> str | None:
-    """Whether a piece of a list in a form is not one of its elements."""
+    """What is wrong with a piece of a text in a form that would be one of several content types, or None."""
     return None if canonical_media_type(text.encode()) else "expected a content type"
 
 

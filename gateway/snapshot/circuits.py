@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple, cast
 
+from gateway.entities.hosts import address_text
 from gateway.entities.plugins import Plugin
 from gateway.entities.record import shape_of
 from gateway.entities.routes import Route
@@ -111,16 +112,11 @@ class Circuits:
         if upstream is None:
             for ip, port, _ in service_addresses(service, self._resolutions):
                 identity = address_circuit(plugin.id, ip_address(ip).packed, port)
-                yield Guarded(identity, service.host, shown_address(ip, port))
+                yield Guarded(identity, service.host, address_text(ip, port))
             return
         group = upstream_group(upstream.id)
         targets = self._configuration.children("targets", "upstreams", upstream.id)
         for target in cast("list[Target]", targets):
             for ip, port, _ in target_addresses(target, target_resolution(target, self._resolutions)):
                 identity = target_circuit(plugin.id, target_identity(group, target.target, ip, port))
-                yield Guarded(identity, target.target, shown_address(ip, port))
-
-
-def shown_address(ip: str, port: int) -> str:
-    """`127.0.0.1:80` or `[::1]:80`."""
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+                yield Guarded(identity, target.target, address_text(ip, port))

@@ -244,16 +244,22 @@ def _host_addresses(service: Service, resolution: Resolution) -> list[TargetAddr
     ]
 
 
+def address_weight(target: Target, address: ResolvedAddress) -> int:
+    """Every address has the target's weight, as in Kong, unless SRV records say otherwise; and none where the
+    target has none."""
+    if not target.weight:
+        return 0
+    return target.weight if address.weight is None else max(address.weight, 1)
+
+
 def target_addresses(target: Target, resolution: Resolution) -> list[TargetAddress]:
-    """The addresses of a target: every one has the target's weight, as in Kong, unless SRV records say
-    otherwise. Nothing has a weight where the target has none.
-    """
+    """The addresses of a target, with their weights."""
     host = _parse_host(target.target)
     return [
         TargetAddress(
             address.ip,
             address.port or host.port or DEFAULT_PORT,
-            max(address.weight, 1) if target.weight and address.weight is not None else target.weight or 0,
+            address_weight(target, address),
         )
         for address in _in_order(resolution)
     ]

@@ -82,9 +82,9 @@ class UpstreamHealth:
 
     def target_word(self, target: Target) -> str:
         """Kong's word for a target: one healthy address is enough."""
-        addresses = self.addresses(target)
         if not target.weight:
             return HEALTHCHECKS_OFF
+        addresses = self.addresses(target)
         return self.word(any(self.is_healthy(target, one) for one in addresses)) if addresses else DNS_ERROR
 
     def weights(self, addresses: Iterable[tuple[Target, TargetAddress]]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from gateway.entities.hosts import address_text
 from gateway.entities.targets import Target
 from gateway.entities.upstreams import Upstream
 from gateway.snapshot.upstream_health import UpstreamHealth
@@ -28,14 +29,9 @@ def add_upstreams(page: Exposition, scrape: Scrape) -> None:
         for target in cast("list[Target]", targets):
             addresses = health.addresses(target)
             for address in addresses:
-                host = f"[{address.ip}]" if ":" in address.ip else address.ip
-                state = health.address_word(target, address).lower()
-                add_target(page, upstream, target, f"{host}:{address.port}", state)
-                add_counts(
-                    page,
-                    (upstream.name, target.target, f"{host}:{address.port}"),
-                    health.facts(target, address),
-                )
+                text = address_text(address.ip, address.port)
+                add_target(page, upstream, target, text, health.address_word(target, address).lower())
+                add_counts(page, (upstream.name, target.target, text), health.facts(target, address))
             if not addresses:
                 add_target(page, upstream, target, "", health.target_word(target).lower())
 
