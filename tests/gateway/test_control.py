@@ -32,9 +32,8 @@ from gateway.store.source import DeclarativeSource
 from gateway.telemetry.metric_slots import MetricSlots
 from native.shm import ROUTE_METRIC_SLOTS, SharedState, WorkerState
 from native.snapshot import PeerSetState, describe, find_peer_set
-from tests.support.gateway import wait_for
+from tests.support.gateway import PATIENCE, wait_for
 
-PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 NODE = "6f1cdd20-4b2e-4ab8-a0b4-1f9a4a7f2a01"
 
 

@@ -31,9 +31,8 @@ from gateway.store.interface import Operation, Outcome
 from gateway.telemetry.metric_slots import MetricSlots
 from native.identities import Identities, IdentityKind
 from native.shm import ROUTE_METRIC_SLOTS, SharedState, WorkerState
+from tests.support.gateway import PATIENCE
 from tests.support.memory_store import MemoryStore
-
-PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 
 
 class NodeStore(MemoryStore):

@@ -11,8 +11,7 @@ import struct
 import time
 from types import TracebackType
 
-PATIENCE = 30.0
-"""seconds until a test that waits for bytes fails; long, so that a busy machine fails none"""
+from tests.support.gateway import PATIENCE
 
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) ([^\r\n]*)")
 FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*")

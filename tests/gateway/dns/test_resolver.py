@@ -15,8 +15,7 @@ from gateway.dns import resolver as resolver_module
 from gateway.dns.hosts import HostsFile, parse_hosts
 from gateway.snapshot import Resolution, ResolutionState, ResolvedAddress
 from tests.support.dns_server import DnsServer, Zone
-
-PATIENCE = 30.0  # seconds; only ever spent by a test that fails
+from tests.support.gateway import PATIENCE
 
 
 class Harness:

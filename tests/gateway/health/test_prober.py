@@ -23,7 +23,7 @@ from gateway.snapshot.slots import upstream_group
 from gateway.store import Configuration, load_declarative_document
 from native.shm import SharedState
 from native.target_state import TargetHealth, TargetReport
-from tests.support.gateway import free_port
+from tests.support.gateway import PATIENCE, free_port
 from tests.support.upstreams import Connection, Upstream, response
 
 
@@ -42,7 +42,6 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
-PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 OFTEN = {
     "healthy": {"interval": 0.05, "successes": 1},
     "unhealthy": {"interval": 0.05, "tcp_failures": 1, "timeouts": 1, "http_failures": 2},
