@@ -132,9 +132,9 @@ def pack(config: RequestTransformerConfig, plugin: Plugin) -> bytes:
     )
 
 
-def may_change_body(config: RequestTransformerConfig) -> bool:
-    """Whether there are rules for bodies, or forms move to the query."""
-    return config.http_method in FORM_MOVES_FOR or any(getattr(config, name).body for name, _ in CHANGES)
+def changes_body(config: RequestTransformerConfig) -> bool:
+    """Whether there are rules for bodies. (Forms move to the query natively.)"""
+    return any(getattr(config, name).body for name, _ in CHANGES)
 
 
 def _packed_pair(pair: str) -> tuple[str, bytes, bool]:
@@ -151,5 +151,5 @@ PLUGIN = PluginDefinition(
     allowed_protocols=ANY_PROTOCOL,
     pack=pack,
     handler="gateway.plugins._transform_handler:RequestBodies",
-    needs_handler=may_change_body,
+    needs_handler=changes_body,
 )

@@ -184,7 +184,7 @@ def test_the_global_plan_has_what_is_for_everything() -> None:
         ),
         ("request-transformer", {"add": {"headers": ["a:b"]}, "http_method": "POST"}, False),
         ("request-transformer", {"add": {"body": ["a:b"]}}, True),
-        ("request-transformer", {"http_method": "GET"}, True),
+        ("request-transformer", {"http_method": "GET"}, False),
         ("response-transformer", {"add": {"headers": ["a:b"]}}, False),
         ("response-transformer", {"remove": {"json": ["a"]}}, True),
         ("proxy-cache", {"strategy": "memory"}, False),
