@@ -25,7 +25,7 @@ from gateway.entities.value_checks import (
 )
 
 FAMILIES = (("http", "https"), ("tcp", "tls", "udp"), ("tls_passthrough",), ("grpc", "grpcs"))
-WITH_SERVER_NAMES = frozenset(("grpcs", "https", "tls", "tls_passthrough"))
+WITH_SERVER_NAMES = ("grpcs", "https", "tls", "tls_passthrough")
 
 HOST_IS_NO_HEADER = "cannot contain 'host' header, which must be specified in the 'hosts' attribute"
 

@@ -221,6 +221,16 @@ ROUTES = [
             ],
         },
     ),
+    (
+        route(protocols=["http", {}], snis=["a.com"]),
+        {
+            "protocols": {1: "expected a string"},
+            "snis": "length must be 0",
+            "@entity": [
+                "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'"
+            ],
+        },
+    ),
     (route(snis=["1.2.3.4"]), {"snis": {0: "must not be an IP"}}),
     (route(sources=[{"port": 1}]), {"sources": "cannot set 'sources' when 'protocols' is 'http' or 'https'"}),
     (
