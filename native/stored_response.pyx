@@ -18,7 +18,7 @@ from native.response_head cimport (
     put_upstream_fields,
     reserve_out,
 )
-from native.text cimport put, put_number, put_text
+from native.text cimport is_text, put, put_number, put_text
 
 cdef enum:
     OWN_FIELDS_ROOM = 1024
@@ -37,13 +37,7 @@ for _known in (
 # --- storing ---------------------------------------------------------------------------------------------------------
 cdef bint is_named(const uint8_t* head, const HeaderField* field, const char* name, uint32_t length) noexcept nogil:
     """Whether a field has this name, which is in lower case."""
-    cdef uint32_t i
-    if field.name_length != length:
-        return False
-    for i in range(length):
-        if (head[field.name_offset + i] | 32) != <uint8_t> name[i]:
-            return False
-    return True
+    return is_text(head + field.name_offset, field.name_length, name, length)
 
 
 cdef bint is_of_proxy(const uint8_t* head, const HeaderField* field) noexcept nogil:
@@ -54,15 +48,9 @@ cdef bint is_of_proxy(const uint8_t* head, const HeaderField* field) noexcept no
 
 cdef bint tells_what_remains(const uint8_t* head, const HeaderField* field) noexcept nogil:
     """What is left of somebody's limit, as X-RateLimit-Remaining-Minute: true for one client at one time."""
-    cdef const char* searched = b"ratelimit-remaining"
-    cdef uint32_t start, i
-    if field.name_length < 19:
-        return False
-    for start in range(field.name_length - 18):
-        for i in range(19):
-            if (head[field.name_offset + start + i] | 32) != <uint8_t> searched[i]:
-                break
-        else:
+    cdef uint32_t start
+    for start in range(field.name_length - 18 if field.name_length >= 19 else 0):
+        if is_text(head + field.name_offset + start, 19, b"ratelimit-remaining", 19):
             return True
     return False
 
