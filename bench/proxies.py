@@ -229,7 +229,10 @@ class Floor(Proxy):
     def start(self) -> Child:
         place = self.place
         program = place.directory / "floor"
-        subprocess.run(["gcc", "-O2", "-o", program, TEMPLATES / "floor.c"], check=True)
+        compile_command = ["gcc", "-O2", "-o", str(program), str(TEMPLATES / "floor.c")]
+        compiled = subprocess.run(compile_command, capture_output=True, text=True, check=False)
+        if compiled.returncode:
+            raise BenchError(f"the floor cannot be compiled: {compiled.stderr.strip()}")
         command = [str(program), str(self.port), str(place.backend_port)]
         command.append("remember" if place.cached else "relay")
         return place.fleet.start("floor", command, directory=place.directory, cpus=place.cpus)
