@@ -134,8 +134,7 @@ class Worker:
             return self._plugins
         from gateway.plugin_thread import PluginThread
 
-        self._poll.unregister(self._jobs.fd)  # it listens itself
-        self._plugins = PluginThread(
+        plugins = PluginThread(
             self._jobs,
             self._settings,
             self._shared,
@@ -144,8 +143,12 @@ class Worker:
             name=f"gateway-py/{self._start.slot}",
         )
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        self._plugins.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:
+            plugins.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._poll.unregister(self._jobs.fd)  # it listens itself
+        self._plugins = plugins
         return self._plugins
 
     def _end_plugin_thread(self) -> None:
@@ -201,8 +204,14 @@ class Worker:
 
     def _load_configuration(self, path: Path) -> None:
         """The plugin thread gets ready for what the configuration may need there."""
-        if plugins := self._plane.load_configuration(path):
+        plugins = self._plane.load_configuration(path)
+        if not plugins:
+            return
+        try:
             self._needed_plugin_thread().expect(plugins)
+        except Exception as error:
+            # Descriptors or memory are out: not the configuration's fault. The first job tries again.
+            self._log.error(f"worker {self._start.slot}: the plugin thread does not start yet: {error}")
 
     def _load(self, kind: SnapshotKind, number: int, load: Callable[[Path], None]) -> None:
         """Load a snapshot unless it is the one in use. A bad one is reported; the one in use stays."""

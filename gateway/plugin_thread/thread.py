@@ -69,16 +69,21 @@ class PluginThread:
         return self._queue.fd
 
     def start(self) -> None:
-        """Begin to work. Main thread, with signals blocked."""
+        """Begin to work. Main thread, with signals blocked. Raises OSError (no descriptors), RuntimeError (no
+        thread); then it can be tried again."""
         if self._thread is not None:
             return
-        self._loop = uvloop.new_event_loop()
-        context = WorkerContext(self._settings, self._shared, self._log, self._worker, self._loop)
-        self._runner = Runner(self._queue, context)
-        self._thread = threading.Thread(
-            target=self._run, args=(self._loop, self._runner), name="plugins", daemon=True
+        loop = uvloop.new_event_loop()
+        runner = Runner(
+            self._queue, WorkerContext(self._settings, self._shared, self._log, self._worker, loop)
         )
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(loop, runner), name="plugins", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            loop.close()
+            raise
+        self._loop, self._runner, self._thread = loop, runner, thread
 
     def expect(self, plugins: Collection[tuple[str, str]]) -> None:
         """Get ready for jobs of these plugins (name, kind of step), so that no request waits for imports.

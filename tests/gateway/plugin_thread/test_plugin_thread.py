@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import uvloop
 
 from gateway.logs import ErrorLog
 from gateway.plugin_thread import Job, PluginThread, WorkerContext, handlers, thread
 from gateway.settings import load_settings
+from gateway.worker import Worker
 from native.jobs import JobState, PlayedWorker
 from native.shm import SharedState
 from tests.support.gateway import wait_for
@@ -194,6 +198,35 @@ def test_the_end_closes_handlers_that_have_worked_though_others_are_imported(
     threading.Timer(0.1, EchoHandler.released.set).start()
     assert stage.thread.end(20)
     assert EchoHandler.closed
+
+
+def test_a_worker_whose_plugin_thread_does_not_start_gets_signals_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signals are blocked while it starts; a worker that stayed so would not even drain."""
+
+    def no_loop() -> Any:
+        raise OSError(24, "Too many open files")
+
+    stage = Stage(tmp_path / "error.log")
+    worker = Worker.__new__(Worker)
+    worker._jobs, worker._poll, worker._plugins = stage.worker.queue(), select.poll(), None
+    worker._settings, worker._shared = load_settings(None, {}, {}), SharedState.create(1)
+    worker._log, worker._start = stage.thread._log, cast(Any, SimpleNamespace(index=0, slot=0))
+    worker._plane = cast(Any, SimpleNamespace(load_configuration=lambda path: [("example", "example")]))
+    worker._poll.register(worker._jobs.fd, select.POLLIN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(uvloop, "new_event_loop", no_loop)
+            worker._load_configuration(tmp_path)
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+            assert "does not start yet: [Errno 24]" in stage.logged()
+            with pytest.raises(OSError, match="Too many open files"):
+                worker._needed_plugin_thread()
+        assert worker._needed_plugin_thread().end(5)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.mark.parametrize(
