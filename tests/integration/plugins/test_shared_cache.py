@@ -189,7 +189,7 @@ def test_what_somebody_has_put_into_redis_is_a_miss(pair: Pair, valkey: Valkey) 
 
 
 def is_mended(pair: Pair, client: Any, key: str, broken: bytes) -> bool:
-    """Whether a request has put something else there; a purge still on its way may void what the one before it
+    """Whether a request has put something else there; a purge still on its way may void what one before it
     fetched."""
     assert get(pair.one, "/garbage").status == 200
     return bool(client.get(entry(key)) != broken)
