@@ -95,7 +95,7 @@ def test_export_and_load_is_the_identity(document: dict[str, Any]) -> None:
 
 
 @given(configurations())
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_every_entity_comes_back_as_it_was(configuration: Configuration) -> None:
     text = export_declarative(configuration)
     again = load_declarative(text)

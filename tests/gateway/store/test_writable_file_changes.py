@@ -105,7 +105,7 @@ def compared(entity: Entity, read: Entity, *, written: bool) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=80, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
+@settings(max_examples=50, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
 def test_the_file_says_what_the_store_says(data: st.DataObject) -> None:
     configuration = data.draw(configurations())
     with tempfile.TemporaryDirectory() as directory:
@@ -129,7 +129,7 @@ def test_the_file_says_what_the_store_says(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=30, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
+@settings(max_examples=20, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
 def test_everything_can_be_replaced(data: st.DataObject) -> None:
     configuration, wanted = data.draw(configurations()), data.draw(configurations())
     with tempfile.TemporaryDirectory() as directory:

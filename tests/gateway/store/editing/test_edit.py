@@ -156,7 +156,7 @@ def edited(text: str, old: Any, new: Any, origin: Any) -> str:
 
 
 @given(st.data())
-@settings(max_examples=600, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 def test_the_text_says_what_it_should_afterwards(data: st.DataObject) -> None:
     document = data.draw(DOCUMENTS)
     text = data.draw(texts(document))
