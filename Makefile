@@ -5,9 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find native -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi') setup.py
 FUZZ_SECONDS ?= 60
-# Two processes, each with whole files of tests, in their order: the short ones of native/ come last, so that both end
-# together. TEST_JOBS= for one.
-TEST_JOBS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two processes, each with whole files of tests; TEST_JOBS= for one.
+TEST_JOBS ?= --numprocesses 2 --dist loadfile
 
 .PHONY: help install build run test lint bench asan fuzz profile docs clean
 
