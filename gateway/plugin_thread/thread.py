@@ -235,7 +235,8 @@ class Runner:
         """Cancel what nobody waits for, as long as there is anything that could be."""
         now = time.monotonic()
         for task, job in self._tasks.items():
-            if job.abandoned or job.deadline <= now:
+            # a request that waits gives up by itself, and tells: never before it
+            if job.abandoned or (not job.awaited and job.deadline <= now):
                 task.cancel()
         self._sweeps = bool(self._tasks)
         if self._sweeps:
